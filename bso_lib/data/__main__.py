@@ -1,0 +1,13 @@
+"""Download a data set: ``python -m bso_lib.data cifar10 [--root FOLDER]``."""
+
+import argparse
+
+from bso_lib.data import DATASETS, data_root, load_dataset
+
+parser = argparse.ArgumentParser(prog="python -m bso_lib.data", description="Download a data set and check it.")
+parser.add_argument("name", choices=DATASETS)
+parser.add_argument("--root", help="folder to keep it in (default: $BSO_DATA, else ~/.cache/bso-data)")
+arguments = parser.parse_args()
+train, test = load_dataset(arguments.name, arguments.root, download=True)
+where = "the package" if arguments.name == "fashion-mini" else data_root(arguments.root)
+print(f"{arguments.name}: {len(train)} training and {len(test)} test images in {where}")

@@ -1,0 +1,197 @@
+"""Image data sets: whole splits as uint8 tensors, batched normalisation and augmentation on the device.
+
+The sets of this companion fit in memory, so a batch is an index into a tensor that already lies on the device; there
+are no worker processes.
+"""
+
+import gzip
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from importlib import resources
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+import torchvision
+
+AUGMENTATIONS = ("crop", "flip", "cutout")
+
+
+class DatasetMissing(FileNotFoundError):
+    """A data set is not on disk; the message says what was looked for, where, and how to get it."""
+
+
+@dataclass(frozen=True)
+class Split:
+    """Images (N, C, H, W) uint8, labels (N,) int64, and the training split's mean and std per channel, in [0, 1]."""
+
+    images: torch.Tensor
+    labels: torch.Tensor
+    num_classes: int
+    mean: torch.Tensor
+    std: torch.Tensor
+
+    def __len__(self):
+        return len(self.labels)
+
+    def to(self, device):
+        """Return the split on ``device``."""
+        return replace(
+            self,
+            images=self.images.to(device),
+            labels=self.labels.to(device),
+            mean=self.mean.to(device),
+            std=self.std.to(device),
+        )
+
+    def first_per_class(self, count: int):
+        """Return (kept, rest): the first ``count`` images of each class, and all others, in their order.
+
+        Raises ValueError if a class has fewer than ``count``.
+        """
+        kept = torch.zeros(len(self), dtype=torch.bool)
+        labels = self.labels.cpu()
+        for c in range(self.num_classes):
+            (of_class,) = torch.where(labels == c)
+            if len(of_class) < count:
+                raise ValueError(f"{count} images per class asked for, class {c} has {len(of_class)}")
+            kept[of_class[:count]] = True
+        return tuple(replace(self, images=self.images[i], labels=self.labels[i]) for i in (kept, ~kept))
+
+    def normalise(self, images):
+        """Return uint8 ``images`` as float32 with the training split's mean 0 and standard deviation 1, channels last."""
+        shift, scale = self.mean.view(1, -1, 1, 1) * 255, 1 / (self.std.view(1, -1, 1, 1) * 255)
+        return ((images.float() - shift) * scale).contiguous(memory_format=torch.channels_last)
+
+    def batches(self, batch_size, generator=None, augment=()) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """Yield (images, labels), normalised; shuffled and augmented when a ``generator`` on the device is given.
+
+        A shuffled pass drops the last incomplete batch unless it is the only one, as BatchNorm wants full batches.
+        """
+        n = len(self)
+        if generator is None:
+            order = torch.arange(n, device=self.labels.device)
+        else:
+            order = torch.randperm(n, generator=generator, device=self.labels.device)
+            n = max(n // batch_size * batch_size, min(n, batch_size))
+        for start in range(0, n, batch_size):
+            index = order[start : min(start + batch_size, n)]
+            images = self.images[index]
+            if generator is not None:
+                images = augment_batch(images, augment, generator)
+            yield self.normalise(images), self.labels[index]
+
+    def number_of_batches(self, batch_size):
+        """Return how many batches a shuffled pass of :meth:`batches` yields."""
+        return max(len(self) // batch_size, 1)
+
+
+def augment_batch(images, augment, generator):
+    """Return uint8 ``images`` (N, C, H, W) augmented, each image by its own draw.
+
+    ``augment`` names any of "crop" (shift by up to an eighth of the side, zero padding), "flip" (horizontal, half the
+    time), "cutout" (a square of half the side set to zero). Raises ValueError for another name.
+    """
+    for name in augment:
+        if name not in AUGMENTATIONS:
+            raise ValueError(f"augment={name!r}: must be one of {', '.join(AUGMENTATIONS)}")
+    n, _, height, width = images.shape
+    device = images.device
+
+    def draw(high, size):
+        return torch.randint(high, size, generator=generator, device=device)
+
+    rows = torch.arange(height, device=device).expand(n, -1)
+    columns = torch.arange(width, device=device).expand(n, -1)
+    if "flip" in augment:
+        columns = torch.where(draw(2, (n, 1)).bool(), columns.flip(1), columns)
+    if "crop" in augment:
+        pad = height // 8
+        images = F.pad(images, (pad, pad, pad, pad))
+        rows = rows + draw(2 * pad + 1, (n, 1))
+        columns = columns + draw(2 * pad + 1, (n, 1))
+    if "crop" in augment or "flip" in augment:
+        sample = torch.arange(n, device=device).view(n, 1, 1)
+        # Advanced indices around a slice put the channels last: (N, H, W, C).
+        images = images[sample, :, rows.unsqueeze(2), columns.unsqueeze(1)].permute(0, 3, 1, 2)
+    if "cutout" in augment:
+        half = height // 4
+        inside_rows = (torch.arange(height, device=device) - draw(height, (n, 1))).abs() < half
+        inside_columns = (torch.arange(width, device=device) - draw(width, (n, 1))).abs() < half
+        hole = inside_rows.unsqueeze(2) & inside_columns.unsqueeze(1)
+        images = images.masked_fill(hole.unsqueeze(1), 0)
+    return images
+
+
+def _channel_statistics(images):
+    """Return mean and std per channel in [0, 1], from histograms: exact and without a float copy of the set."""
+    values = np.arange(256) / 255
+    means, stds = [], []
+    for c in range(images.shape[1]):
+        counts = torch.bincount(images[:, c].flatten(), minlength=256).double().numpy()
+        mean = (counts * values).sum() / counts.sum()
+        means.append(mean)
+        stds.append(np.sqrt((counts * (values - mean) ** 2).sum() / counts.sum()))
+    return torch.tensor(means, dtype=torch.float32), torch.tensor(stds, dtype=torch.float32)
+
+
+def make_splits(train_images, train_labels, test_images, test_labels, num_classes):
+    """Return the two :class:`Split`, normalised alike by the statistics of the training images."""
+    mean, std = _channel_statistics(train_images)
+    return (
+        Split(train_images, train_labels.long(), num_classes, mean, std),
+        Split(test_images, test_labels.long(), num_classes, mean, std),
+    )
+
+
+def load_fashion_mini():
+    """Load the embedded set: 10,000 + 2,000 class-balanced Fashion-MNIST images, 1x28x28 (MIT licence, Zalando SE)."""
+    with (
+        resources.files("bso_lib.data").joinpath("fashion-mini.npz").open("rb") as file,
+        np.load(file, allow_pickle=False) as arrays,
+    ):
+        train_images, train_labels, test_images, test_labels = (
+            torch.from_numpy(arrays[name]) for name in ("train_images", "train_labels", "test_images", "test_labels")
+        )
+    return make_splits(train_images.unsqueeze(1), train_labels, test_images.unsqueeze(1), test_labels, 10)
+
+
+def read_idx(path: Path) -> np.ndarray:
+    """Read an IDX file of unsigned bytes (plain or .gz), the format of MNIST; raises ValueError if it is damaged."""
+    with (gzip.open if path.suffix == ".gz" else open)(path, "rb") as file:
+        content = file.read()
+    if len(content) < 4 or content[:3] != b"\x00\x00\x08":
+        raise ValueError(f"{path} is not an IDX file of unsigned bytes")
+    shape = struct.unpack_from(f">{content[3]}I", content, 4)
+    array = np.frombuffer(content, np.uint8, offset=4 + 4 * len(shape))
+    if array.size != np.prod(shape):
+        raise ValueError(f"{path} announces {shape} values and holds {array.size}: it is cut short or damaged")
+    return array.reshape(shape)
+
+
+_TORCHVISION = {
+    "fashion-mnist": (torchvision.datasets.FashionMNIST, "FashionMNIST/raw/*-ubyte"),
+    "cifar10": (torchvision.datasets.CIFAR10, "cifar-10-batches-py"),
+    "cifar100": (torchvision.datasets.CIFAR100, "cifar-100-python"),
+}
+
+
+def load_torchvision(name: str, root: Path, download: bool = False):
+    """Load a torchvision set from ``root``; raises :class:`DatasetMissing` if it is absent or fails its checksum."""
+    dataset, looked_for = _TORCHVISION[name]
+    try:
+        train, test = (dataset(str(root), train=t, download=download) for t in (True, False))
+    except RuntimeError as error:
+        raise DatasetMissing(
+            f"{name} not found or damaged: looked for {root / looked_for} ({error}). "
+            f"Download it with: python -m bso_lib.data {name} --root {root}"
+        ) from error
+
+    def tensors(split):
+        images, labels = torch.as_tensor(split.data), torch.as_tensor(split.targets)
+        images = images.unsqueeze(1) if images.dim() == 3 else images.permute(0, 3, 1, 2).contiguous()
+        return images, labels
+
+    return make_splits(*tensors(train), *tensors(test), num_classes=len(train.classes))

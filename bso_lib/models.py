@@ -1,0 +1,106 @@
+"""The networks of the paper, and small ones for teaching."""
+
+from torch import nn
+
+from bso_lib.layers import (
+    BINARY_LAYERS,
+    CONVS,
+    LINEARS,
+    SpikingPool,
+    TimeStepBatchNorm2d,
+    TracedConv2d,
+    TracedLinear,
+)
+from bso_lib.neurons import LIF
+
+BATCH_NORMS = ("shared", "per-step")
+VGG11 = (64, 128, "pool", 256, 256, "pool", 512, 512, "pool", 512, 512)
+
+
+class SpikingNet(nn.Sequential):
+    """A spiking network run one time step at a time: layers in order, logits out.
+
+    ``reset_state()`` before each batch; then ``logits = net(x_t)`` for t = 0, 1, ...
+    """
+
+    def reset_state(self):
+        """Forget membranes and traces and go back to t = 0."""
+        for module in self.modules():
+            if module is not self and hasattr(module, "reset_state"):
+                module.reset_state()
+
+
+def _check(name, value, allowed):
+    if value not in allowed:
+        raise ValueError(f"{name}={value!r}: must be one of {', '.join(map(str, allowed))}")
+
+
+def _check_positive(**values):
+    for name, value in values.items():
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise ValueError(f"{name}={value!r}: must be a whole number, at least 1")
+
+
+def _norm(channels, batch_norm, time_steps):
+    return TimeStepBatchNorm2d(channels, time_steps) if batch_norm == "per-step" else nn.BatchNorm2d(channels)
+
+
+def vgg11(
+    num_classes=10,
+    in_channels=3,
+    width=1.0,
+    weights="binary",
+    trace="ottt",
+    batch_norm="shared",
+    online=True,
+    time_steps=None,
+):
+    """Return the paper's VGG-11: 64C3-128C3-AP2-256C3-256C3-AP2-512C3-512C3-AP2-512C3-512C3-GAP-FC.
+
+    Each conv is followed by BatchNorm and LIF. The first conv and the classifier are real-valued; the seven convs
+    between are ``weights``: "binary" (+-1, no latent copy), "latent" (STE) or "real". ``width`` multiplies every
+    channel count. ``batch_norm``: "shared" running statistics or one set "per-step", which needs ``time_steps``.
+    ``trace``, ``online``: see :class:`bso_lib.neurons.LIF`. Input (N, in_channels, H, W), H and W at least 8.
+    Raises ValueError for anything else.
+    """
+    _check("weights", weights, CONVS)
+    _check("batch_norm", batch_norm, BATCH_NORMS)
+    _check_positive(num_classes=num_classes, in_channels=in_channels)
+    if batch_norm == "per-step" or time_steps is not None:
+        _check_positive(time_steps=time_steps)
+    if not width > 0 or int(VGG11[0] * width) < 1:
+        raise ValueError(f"width={width!r}: must be at least 1/64, so that every layer keeps a channel")
+    layers, previous = [], in_channels
+    for item in VGG11:
+        if item == "pool":
+            layers.append(SpikingPool(2))
+            continue
+        channels = int(item * width)
+        conv = TracedConv2d if not layers else CONVS[weights]
+        layers += [conv(previous, channels, 3, padding=1), _norm(channels, batch_norm, time_steps), LIF(trace, online)]
+        previous = channels
+    return SpikingNet(*layers, SpikingPool(None), TracedLinear(previous, num_classes))
+
+
+def spiking_mlp(in_features, hidden=64, num_classes=10, weights="binary", trace="ottt", online=True):
+    """Return a small network for teaching: a real input layer, LIF, one ``weights`` layer, LIF, real classifier.
+
+    Input of any shape with ``in_features`` numbers per sample; layer norm stands in for BatchNorm, so that it also
+    runs on a single sample.
+    """
+    _check("weights", weights, LINEARS)
+    _check_positive(in_features=in_features, hidden=hidden, num_classes=num_classes)
+    middle = TracedLinear(hidden, hidden, bias=False) if weights == "real" else LINEARS[weights](hidden, hidden)
+    return SpikingNet(
+        nn.Flatten(),
+        TracedLinear(in_features, hidden), nn.LayerNorm(hidden), LIF(trace, online),
+        middle, nn.LayerNorm(hidden), LIF(trace, online),
+        TracedLinear(hidden, num_classes),
+    )  # fmt: skip
+
+
+def split_parameters(model: nn.Module):
+    """Return (binary, real): the +-1 weights, for BSO or TBSO, and all other parameters, for any usual optimizer."""
+    binary = [module.weight for module in model.modules() if isinstance(module, BINARY_LAYERS)]
+    ids = {id(p) for p in binary}
+    return binary, [p for p in model.parameters() if id(p) not in ids]

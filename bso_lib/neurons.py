@@ -1,0 +1,73 @@
+"""Leaky integrate-and-fire neurons, with the presynaptic trace that online training needs."""
+
+import torch
+from torch import nn
+
+from bso_lib.surrogate import ALPHA, spike
+from bso_lib.traced import Spikes
+
+TRACES = ("ottt", "ndot", "none")
+
+
+class LIF(nn.Module):
+    r"""A layer of LIF neurons with soft reset (Eq. 2, 3).
+
+        u[t] = decay * (u[t-1] - V_th s[t-1]) + I[t],    s[t] = H(u[t] - V_th)
+
+    ``forward(current)`` takes I[t] of any shape and returns :class:`Spikes` of that shape; call
+    :meth:`reset_state` between samples.
+
+    ``online=True`` detaches the membrane between time steps, so a step's graph ends with the step; the path through
+    time is the trace a[t] = mu[t] a[t-1] + s[t] (Eq. 7) with, by ``trace``,
+
+        "ottt"   mu[t] = decay
+        "ndot"   mu[t] = (u[t] - V_th s[t]) / (u[t-1] - V_th s[t-1]), clamped to [-decay, decay]
+        "none"   no trace (SLTT)
+
+    ``online=False`` keeps the membrane's graph for BPTT and no trace. The reset is detached in both.
+    Raises ValueError for an unknown ``trace``.
+    """
+
+    def __init__(self, trace="ottt", online=True, decay=0.5, threshold=1.0, alpha=ALPHA):
+        super().__init__()
+        if trace not in TRACES:
+            raise ValueError(f"trace={trace!r}: must be one of {', '.join(TRACES)}")
+        self.trace_kind = trace
+        self.online = online
+        self.decay = decay
+        self.threshold = threshold
+        self.alpha = alpha
+        self.reset_state()
+
+    def extra_repr(self):
+        return f"trace={self.trace_kind!r}, online={self.online}, decay={self.decay}, threshold={self.threshold}"
+
+    def reset_state(self):
+        """Forget membrane and trace: the next call is t = 0."""
+        self.membrane = None  # u[t] - V_th s[t], after the reset
+        self.trace = None  # a[t]
+
+    def forward(self, current: torch.Tensor) -> Spikes:
+        previous = self.membrane
+        potential = current if previous is None else torch.add(current, previous, alpha=self.decay)  # Eq. 2
+        spikes = spike(potential, self.threshold, self.alpha)  # Eq. 3
+        if not self.online:
+            self.membrane = torch.sub(potential, spikes.detach(), alpha=self.threshold)
+            return Spikes(spikes)
+        with torch.no_grad():
+            self.membrane = torch.sub(potential, spikes, alpha=self.threshold)
+        if self.trace_kind == "none" or not torch.is_grad_enabled():
+            return Spikes(spikes)
+        self._update_trace(spikes.detach(), previous)
+        return Spikes(spikes, self.trace)
+
+    @torch.no_grad()
+    def _update_trace(self, spikes, previous):
+        if self.trace is None:
+            self.trace = spikes  # a[-1] = 0
+        elif self.trace_kind == "ottt":
+            self.trace = torch.add(spikes, self.trace, alpha=self.decay)
+        else:
+            # 0 / 0 means a silent neuron without input: only the leak acts, so its ratio is the decay.
+            ratio = torch.nan_to_num_(self.membrane / previous, nan=self.decay).clamp_(-self.decay, self.decay)
+            self.trace = torch.addcmul(spikes, ratio, self.trace)

@@ -1,0 +1,167 @@
+"""BSO and T-BSO: optimizers for weights in {-1, +1} (Eq. 11-14, Algorithm 1).
+
+    BSO     M    <- beta M + (1 - beta) G                            (Eq. 11)
+            W    <- -sign(W * M - gamma) * W                         (Eq. 12)
+
+    T-BSO   M    <- beta1 M + (1 - beta1) G[t]                       (Eq. 13)
+            v[t] <- beta2 v[t] + (1 - beta2) mean(G[t]^2)            one number per parameter and time step
+            W    <- -sign(W * M - gamma sqrt(v[t] + eps)) * W        (Eq. 14)
+
+Read: flip a weight exactly when w * M > threshold. sign(0) would put a 0 on the grid, so equality keeps the weight.
+
+Schedules. Every param group has a factor ``lr`` (1 at the start) so that ``torch.optim.lr_scheduler`` works as it is:
+the step uses gamma_k = lr * gamma and 1 - beta_k = lr * (1 - beta). The factors of the theory (1/sqrt(k)) and of the
+published code (0.1 every 50 epochs) are below, for ``LambdaLR``.
+
+No other buffer exists: there is no latent weight, and M is the only real number kept per weight.
+"""
+
+import math
+
+import torch
+from torch.optim import Optimizer
+
+
+def inverse_sqrt(k: int) -> float:
+    """Factor 1/sqrt(k) of Theorem 4.1, for update (or epoch) k counted from 0."""
+    return 1 / math.sqrt(k + 1)
+
+
+def stepwise(every: int, factor: float = 0.1):
+    """Return the published code's schedule: times ``factor`` after each ``every`` calls of the scheduler."""
+    return lambda k: factor ** (k // every)
+
+
+def cosine(total: int):
+    """Return a cosine from 1 at k = 0 towards 0 at k = ``total``."""
+    return lambda k: 0.5 * (1 + math.cos(math.pi * min(k, total) / total))
+
+
+def constant(k: int) -> float:
+    """Factor 1: the paper's text gives gamma and beta without a schedule."""
+    return 1.0
+
+
+class _GridOptimizer(Optimizer):
+    """What BSO and T-BSO share: the checks, the momentum, the flip."""
+
+    decays: tuple[str, ...] = ()  # names of the options that must lie in [0, 1)
+
+    def add_param_group(self, param_group):
+        super().add_param_group(param_group)
+        group = self.param_groups[-1]
+        try:
+            self._check_group(group)
+        except ValueError:
+            self.param_groups.pop()
+            raise
+
+    def _check_group(self, group):
+        if not (group["gamma"] >= 0 and math.isfinite(group["gamma"])):
+            raise ValueError(f"gamma={group['gamma']!r}: must be a finite number, at least 0")
+        for name in self.decays:
+            if not 0 <= group[name] < 1:
+                raise ValueError(f"{name}={group[name]!r}: must be in [0, 1)")
+        for i, p in enumerate(group["params"]):
+            off_grid = int((p.detach().abs() != 1).sum())
+            if off_grid:
+                raise ValueError(
+                    f"parameter {i} of shape {tuple(p.shape)} has {off_grid} values that are not exactly -1 or +1: "
+                    "pass only binary weights (see bso_lib.models.split_parameters)"
+                )
+
+    def _parameters_with_gradient(self):
+        """List (group, parameter); raise ValueError, before anything changes, if a gradient is not finite."""
+        pairs = [(group, p) for group in self.param_groups for p in group["params"] if p.grad is not None]
+        if pairs:
+            # The extremes carry any NaN or infinity; one read of each gradient and one synchronisation in all.
+            extremes = torch.stack([torch.stack(p.grad.aminmax()).float() for _, p in pairs])
+            if not bool(extremes.isfinite().all()):
+                bad = next(p for (_, p), e in zip(pairs, extremes, strict=True) if not bool(e.isfinite().all()))
+                raise ValueError(
+                    f"the gradient of a binary parameter of shape {tuple(bad.shape)} is not finite (NaN or infinity): "
+                    "no weight and no momentum was changed"
+                )
+        return pairs
+
+    @staticmethod
+    def _update_momentum(state, p, decay):
+        """M <- decay M + (1 - decay) G (Eq. 11, 13)."""
+        if "momentum" not in state:
+            state["momentum"] = torch.zeros_like(p)
+        return state["momentum"].mul_(decay).add_(p.grad, alpha=1 - decay)
+
+    @staticmethod
+    def _flip(p, momentum, threshold):
+        """W <- -W where W * M > threshold (Eq. 12, 14)."""
+        flips = p * momentum > threshold
+        p.copy_(torch.where(flips, -p, p))
+
+
+def _closure_loss(closure):
+    if closure is None:
+        return None
+    with torch.enable_grad():
+        return closure()
+
+
+class BSO(_GridOptimizer):
+    """Binary Spiking Online optimizer (Eq. 11, 12).
+
+    ``params``: tensors exactly on {-1, +1}, or param groups of them. ``gamma``: flip threshold, in units of the
+    gradient. ``beta``: decay of the momentum M. State per parameter: "momentum", its shape.
+    Raises ValueError for gamma < 0, beta outside [0, 1), a parameter off the grid, or (in :meth:`step`, with nothing
+    changed) a gradient that is not finite.
+    """
+
+    decays = ("beta",)
+
+    def __init__(self, params, gamma=5e-7, beta=0.999):
+        super().__init__(params, {"gamma": gamma, "beta": beta, "lr": 1.0})
+
+    @torch.no_grad()
+    def step(self, closure=None):
+        """Update M and flip, once; returns the closure's loss, if one is given."""
+        loss = _closure_loss(closure)
+        for group, p in self._parameters_with_gradient():
+            beta = 1 - group["lr"] * (1 - group["beta"])
+            momentum = self._update_momentum(self.state[p], p, beta)  # Eq. 11
+            self._flip(p, momentum, group["lr"] * group["gamma"])  # Eq. 12
+        return loss
+
+
+class TBSO(_GridOptimizer):
+    """Temporal-aware BSO (Eq. 13, 14): a threshold per time step, scaled by the gradient's second moment there.
+
+    ``params``: as for :class:`BSO`. ``time_steps``: number T of time steps. ``gamma``: flip threshold, in units of the
+    root mean square gradient. ``beta1``, ``beta2``: decay of M and of v. ``eps``: inside the root; v is as small as
+    1e-14 in practice, so it must lie far below that. State per parameter: "momentum", its shape, and "v", (time_steps,).
+    Raises ValueError as :class:`BSO` does, and for time_steps < 1, eps < 0 or t outside 0 .. time_steps - 1.
+    """
+
+    decays = ("beta1", "beta2")
+
+    def __init__(self, params, time_steps, gamma=5e-7, beta1=0.999, beta2=0.99999, eps=1e-20):
+        if isinstance(time_steps, bool) or not isinstance(time_steps, int) or time_steps < 1:
+            raise ValueError(f"time_steps={time_steps!r}: must be a whole number, at least 1")
+        if not eps >= 0:
+            raise ValueError(f"eps={eps!r}: must be at least 0")
+        self.time_steps = time_steps
+        super().__init__(params, {"gamma": gamma, "beta1": beta1, "beta2": beta2, "eps": eps, "lr": 1.0})
+
+    @torch.no_grad()
+    def step(self, closure=None, *, t):
+        """Update M and v[t] and flip, with the gradient of time step ``t``; returns the closure's loss, if given."""
+        if isinstance(t, bool) or not isinstance(t, int) or not 0 <= t < self.time_steps:
+            raise ValueError(f"t={t!r}: must be a whole number from 0 to time_steps - 1 = {self.time_steps - 1}")
+        loss = _closure_loss(closure)
+        for group, p in self._parameters_with_gradient():
+            state = self.state[p]
+            beta1 = 1 - group["lr"] * (1 - group["beta1"])
+            momentum = self._update_momentum(state, p, beta1)  # Eq. 13
+            if "v" not in state:
+                state["v"] = torch.zeros(self.time_steps, dtype=p.dtype, device=p.device)
+            v = state["v"][t]
+            v.mul_(group["beta2"]).add_(p.grad.square().mean(), alpha=1 - group["beta2"])
+            self._flip(p, momentum, group["lr"] * group["gamma"] * (v + group["eps"]).sqrt())  # Eq. 14
+        return loss

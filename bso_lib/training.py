@@ -1,0 +1,164 @@
+"""Training one batch online or by BPTT, evaluation, and checkpoints that resume exactly.
+
+A batch is (N, C, H, W), shown unchanged at every time step, or (N, T, C, H, W), one frame per step.
+"""
+
+import hashlib
+import io
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+
+from bso_lib.optim import TBSO
+
+TRAININGS = ("online", "accumulated", "bptt")
+
+
+def frame(images: torch.Tensor, t: int) -> torch.Tensor:
+    """Return what the network sees at time step t: the static image, or frame t of (N, T, C, H, W)."""
+    return images if images.dim() <= 4 else images[:, t]
+
+
+def apply_gradients(optimizers, t: int):
+    """Step each optimizer with the gradient of time step ``t`` and clear the gradients."""
+    for optimizer in optimizers:
+        if isinstance(optimizer, TBSO):
+            optimizer.step(t=t)
+        else:
+            optimizer.step()
+        optimizer.zero_grad()
+
+
+def online_step(model, images, labels, optimizers, time_steps, real_time=True, autocast=None):
+    """Train one batch online; return (loss, logits), detached, each summed over t.
+
+    L[t] = cross entropy / T. Each time step's graph is freed by its own backward. ``real_time``: update at every t
+    (Eq. 9); else the gradients are summed over t and applied once (Eq. 10), as time step 0.
+    """
+    model.reset_state()
+    total_loss, total_logits = 0.0, 0.0
+    for t in range(time_steps):
+        loss, logits = _loss(model, images, labels, t, time_steps, autocast)
+        loss.backward()
+        if real_time:
+            apply_gradients(optimizers, t)
+        total_loss, total_logits = total_loss + loss.detach(), total_logits + logits.detach()
+    if not real_time:
+        apply_gradients(optimizers, 0)
+    return total_loss, total_logits
+
+
+def bptt_step(model, images, labels, optimizers, time_steps, autocast=None):
+    """Train one batch by backpropagation through time (Eq. 5); return (loss, logits) as :func:`online_step`.
+
+    The graphs of all T steps are kept until the one backward, so memory grows with T. ``model`` must have been built
+    with ``online=False``.
+    """
+    model.reset_state()
+    total_loss, total_logits = 0.0, 0.0
+    for t in range(time_steps):
+        loss, logits = _loss(model, images, labels, t, time_steps, autocast)
+        total_loss, total_logits = total_loss + loss, total_logits + logits.detach()
+    total_loss.backward()
+    apply_gradients(optimizers, 0)
+    model.reset_state()  # the membranes hold the graph
+    return total_loss.detach(), total_logits
+
+
+def _loss(model, images, labels, t, time_steps, autocast):
+    x = frame(images, t)
+    with torch.autocast(x.device.type, dtype=autocast, enabled=autocast is not None):
+        logits = model(x)
+    logits = logits.float()
+    return F.cross_entropy(logits, labels) / time_steps, logits
+
+
+def train_batch(model, images, labels, optimizers, time_steps, training="online", autocast=None):
+    """Train one batch by ``training``: "online" (Eq. 9), "accumulated" (Eq. 10) or "bptt"; see the two steps above.
+
+    ``autocast``: a lower precision for the forward pass, such as torch.bfloat16. Raises ValueError for an unknown name.
+    """
+    if training not in TRAININGS:
+        raise ValueError(f"training={training!r}: must be one of {', '.join(TRAININGS)}")
+    if training == "bptt":
+        return bptt_step(model, images, labels, optimizers, time_steps, autocast)
+    return online_step(model, images, labels, optimizers, time_steps, training == "online", autocast)
+
+
+@torch.no_grad()
+def predict(model, images, time_steps, autocast=None):
+    """Return the logits (N, classes) summed over ``time_steps``, in the model's present mode."""
+    model.reset_state()
+    total = 0.0
+    for t in range(time_steps):
+        x = frame(images, t)
+        with torch.autocast(x.device.type, dtype=autocast, enabled=autocast is not None):
+            total = total + model(x).float()
+    model.reset_state()
+    return total
+
+
+def evaluate(model, split, time_steps, batch_size=500, autocast=None) -> float:
+    """Return the accuracy in percent on ``split``: argmax of the logits summed over t, running statistics."""
+    was_training = model.training
+    model.eval()
+    correct = 0
+    for images, labels in split.batches(batch_size):
+        correct += (predict(model, images, time_steps, autocast).argmax(1) == labels).sum()
+    model.train(was_training)
+    return 100 * int(correct) / len(split)
+
+
+class DamagedCheckpoint(ValueError):
+    """A checkpoint file does not match its own checksum."""
+
+
+def write_atomically(path: Path, content: bytes):
+    """Write ``content`` so that ``path`` holds the old bytes or the new ones, at any moment."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    with open(temporary, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+
+
+def save_checkpoint(path: Path, state: dict):
+    """Write ``state`` (nested dicts and lists of tensors, numbers, strings), led by its SHA-256, atomically."""
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    payload = buffer.getvalue()
+    write_atomically(path, hashlib.sha256(payload).digest() + payload)
+
+
+def load_checkpoint(path: Path, device="cpu") -> dict:
+    """Read what :func:`save_checkpoint` wrote; no code is unpickled. Raises :class:`DamagedCheckpoint`."""
+    content = path.read_bytes()
+    digest, payload = content[:32], content[32:]
+    if hashlib.sha256(payload).digest() != digest:
+        raise DamagedCheckpoint(f"{path} is damaged: its content does not match its checksum")
+    return torch.load(io.BytesIO(payload), map_location=device, weights_only=True)
+
+
+def generator_states(generator: torch.Generator) -> dict[str, torch.Tensor]:
+    """Return the state of every random generator a run uses: torch's CPU and CUDA ones and its own ``generator``."""
+    states = {"torch": torch.get_rng_state(), "run": generator.get_state()}
+    if generator.device.type == "cuda":
+        states["cuda"] = torch.cuda.get_rng_state(generator.device)
+    return states
+
+
+def restore_generators(states: dict[str, torch.Tensor], generator: torch.Generator):
+    """Undo the draws since :func:`generator_states`."""
+    torch.set_rng_state(states["torch"].cpu())
+    generator.set_state(states["run"].cpu())
+    if "cuda" in states:
+        torch.cuda.set_rng_state(states["cuda"].cpu(), generator.device)
+
+
+def state_of(parts: Iterable) -> list[dict]:
+    """Return the ``state_dict`` of each of ``parts``."""
+    return [part.state_dict() for part in parts]
