@@ -4,16 +4,13 @@ A run's folder under build/runs is named by the hash of its configuration, devic
 sources that compute it, so that a stale result is never served: change the code and it is computed again.
 """
 
-import ast
 import hashlib
 import json
 import math
-import os
 import platform
 import time
 import warnings
-from dataclasses import asdict, dataclass, fields, replace
-from importlib import resources
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import filelock
@@ -23,119 +20,32 @@ from safetensors.torch import load_file, save
 from torch.optim.lr_scheduler import LambdaLR
 from tqdm.auto import tqdm
 
-from bso_lib.data import DATASETS, load_dataset
-from bso_lib.data.images import AUGMENTATIONS
-from bso_lib.layers import LatentConv2d
-from bso_lib.models import BATCH_NORMS, split_parameters, vgg11
-from bso_lib.neurons import TRACES
-from bso_lib.optim import BSO, TBSO, constant, cosine, inverse_sqrt, stepwise
-from bso_lib.training import (
-    TRAININGS,
+from bso_lib.checkpoint import (
     DamagedCheckpoint,
-    evaluate,
     generator_states,
     load_checkpoint,
     restore_generators,
     save_checkpoint,
-    state_of,
-    train_batch,
     write_atomically,
 )
+from bso_lib.config import WEIGHTS, RunConfig
+from bso_lib.data import load_dataset
+from bso_lib.fingerprint import source_fingerprint
+from bso_lib.layers import LatentConv2d
+from bso_lib.models import split_parameters, vgg11
+from bso_lib.optim import BSO, TBSO, constant, cosine, inverse_sqrt, stepwise
+from bso_lib.paths import runs_folder
+from bso_lib.training import evaluate, train_batch
 
-WEIGHTS = {"fp": "real", "ste": "latent", "bso": "binary", "t-bso": "binary"}
-SCHEDULES = ("constant", "inverse-sqrt", "stepwise", "cosine")
-PRECISIONS = ("float32", "bfloat16")
-EVALUATIONS = ("test", "validation")
-PACKAGE = resources.files("bso_lib")
+__all__ = ["RunConfig", "RunResult", "build_model", "build_optimizers", "load_splits", "run", "run_key"]
 
-
-@dataclass(frozen=True)
-class RunConfig:
-    """Everything that decides a run's result. Wrong values raise one line that names field, value and what is allowed.
-
-    method          "fp" real weights, "ste" latent weights, "bso", "t-bso"
-    training        "online" update at every t (Eq. 9), "accumulated" once per batch (Eq. 10), "bptt"
-    trace           "ottt", "ndot", "none"; without meaning under "bptt"
-    dataset, train_size   name of the set; first train_size images, class-balanced (None: all)
-    evaluate_on     "test", or "validation": the last tenth of the training images, which are then not trained on
-    augment         any of "crop", "flip", "cutout"
-    width, batch_norm, time_steps   see ``bso_lib.models.vgg11``
-    lr, momentum    SGD of the real-valued parameters; cosine to 0 over the run, step by step
-    latent_lr       "ste" only: SGD of the latent weights, same momentum and cosine
-    gamma, beta1, beta2   BSO (beta = beta1) and T-BSO
-    schedule        factor on gamma and 1 - beta1: "constant", "cosine" (to 0 over the run), "inverse-sqrt" (of the
-                    number of batches), "stepwise" (0.1 every step_epochs epochs, as the published code)
-    precision       "float32", or "bfloat16" for autocast
-    device          "auto" (CUDA when present), "cpu" or "cuda"
-    """
-
-    method: str = "t-bso"
-    training: str = "online"
-    trace: str = "ottt"
-    dataset: str = "fashion-mini"
-    train_size: int | None = None
-    evaluate_on: str = "test"
-    augment: tuple[str, ...] = ()
-    width: float = 1.0
-    batch_norm: str = "shared"
-    time_steps: int = 2
-    epochs: int = 400
-    batch_size: int = 128
-    lr: float = 0.1
-    momentum: float = 0.0
-    latent_lr: float = 0.1
-    gamma: float = 5e-7
-    beta1: float = 0.999
-    beta2: float = 0.99999
-    schedule: str = "constant"
-    step_epochs: int = 50
-    precision: str = "float32"
-    seed: int = 0
-    device: str = "auto"
-
-    def __post_init__(self):
-        object.__setattr__(self, "augment", tuple(self.augment))
-        for name, allowed in {
-            "method": tuple(WEIGHTS), "training": TRAININGS, "trace": TRACES, "dataset": DATASETS,
-            "evaluate_on": EVALUATIONS, "batch_norm": BATCH_NORMS, "schedule": SCHEDULES, "precision": PRECISIONS,
-            "device": ("auto", "cpu", "cuda"),
-        }.items():  # fmt: skip
-            self._require(name, getattr(self, name) in allowed, f"must be one of {', '.join(allowed)}")
-        for name in self.augment:
-            self._require("augment", name in AUGMENTATIONS, f"must be any of {', '.join(AUGMENTATIONS)}")
-        whole = ["time_steps", "epochs", "batch_size", "step_epochs"]
-        for name in whole if self.train_size is None else [*whole, "train_size"]:
-            value = getattr(self, name)
-            ok = isinstance(value, int) and not isinstance(value, bool) and value >= 1
-            self._require(name, ok, "must be a whole number, at least 1")
-        ok = isinstance(self.seed, int) and not isinstance(self.seed, bool) and self.seed >= 0
-        self._require("seed", ok, "must be a whole number, at least 0")
-        for name in ("lr", "latent_lr", "gamma"):
-            self._require(name, self._number(name) >= 0, "must be a finite number, at least 0")
-        for name in ("momentum", "beta1", "beta2"):
-            self._require(name, 0 <= self._number(name) < 1, "must be in [0, 1)")
-        self._require("width", 1 / 64 <= self._number("width") <= 1, "must be from 1/64 to 1")
-
-    def _number(self, name):
-        value = getattr(self, name)
-        ok = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-        return value if ok else math.nan  # no comparison with nan holds
-
-    def _require(self, name, ok, allowed):
-        if not ok:
-            raise ValueError(f"RunConfig.{name}={getattr(self, name)!r}: {allowed}")
-
-    def resolved_device(self) -> str:
-        """Return "cuda" or "cpu"; raises ValueError if CUDA is asked for and absent."""
-        if self.device == "auto":
-            return "cuda" if torch.cuda.is_available() else "cpu"
-        self._require("device", self.device == "cpu" or torch.cuda.is_available(), "no CUDA device; use 'auto' or 'cpu'")
-        return self.device
+# Taken at import: what a long-lived kernel computes belongs to the code it has loaded, not to a file edited since.
+_CODE = source_fingerprint()
 
 
 @dataclass(frozen=True)
 class RunResult:
-    """A finished run: its ``config``, ``history`` (one row per epoch), final ``accuracy`` (percent) and ``provenance``."""
+    """A finished run: ``config``, ``history`` (a row per epoch), final ``accuracy`` (percent), ``provenance``."""
 
     config: RunConfig
     history: pd.DataFrame
@@ -206,66 +116,11 @@ def load_splits(config: RunConfig, root=None):
     return train, test
 
 
-def _without_docstrings(source: str) -> str:
-    tree = ast.parse(source)
-    for node in ast.walk(tree):
-        documented = isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None
-        if documented:
-            node.body = node.body[1:]
-    return ast.dump(tree)
-
-
-def sources_of(module: str = "bso_lib.experiments", package: Path | None = None) -> dict[str, Path]:
-    """Return the bso_lib modules that ``module`` imports, directly or not, itself included: name to file."""
-    package = Path(str(package or PACKAGE))
-
-    def locate(name):
-        path = package.parent.joinpath(*name.split("."))
-        for candidate in (path.with_suffix(".py"), path / "__init__.py"):
-            if candidate.exists():
-                return candidate
-        return None
-
-    found, queue = {}, [module]
-    while queue:
-        name = queue.pop()
-        path = locate(name)
-        if path is None or name in found:
-            continue
-        found[name] = path
-        queue.append(name.rpartition(".")[0])
-        for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "bso_lib":
-                queue += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-            elif isinstance(node, ast.Import):
-                queue += [alias.name for alias in node.names if alias.name.split(".")[0] == "bso_lib"]
-        queue = [name for name in queue if name]
-    return found
-
-
-def source_fingerprint(package: Path | None = None) -> str:
-    """Return the SHA-256 of the code that computes a run, comments and docstrings aside, and of the embedded data."""
-    digest = hashlib.sha256()
-    for name, path in sorted(sources_of(package=package).items()):
-        digest.update(f"{name}\n{_without_docstrings(path.read_text())}\n".encode())
-    for path in sorted(Path(str(package or PACKAGE)).joinpath("data").glob("*.npz")):
-        digest.update(hashlib.sha256(path.read_bytes()).digest())
-    return digest.hexdigest()
-
-
-def cache_root() -> Path:
-    """Return where runs are kept: $BSO_CACHE, else build/runs of the checkout, else ~/.cache/bso-runs."""
-    if os.environ.get("BSO_CACHE"):
-        return Path(os.environ["BSO_CACHE"]).expanduser()
-    checkout = Path(str(PACKAGE)).parent
-    return checkout / "build" / "runs" if (checkout / "Makefile").exists() else Path.home() / ".cache" / "bso-runs"
-
-
 def run_key(config: RunConfig) -> str:
     """Return the name of the run's folder: readable head, then the hash of all that decides the result."""
     device = config.resolved_device()
     content = json.dumps(
-        {"config": asdict(replace(config, device=device)), "torch": torch.__version__, "code": source_fingerprint()},
+        {"config": asdict(replace(config, device=device)), "torch": torch.__version__, "code": _CODE},
         sort_keys=True,
     )
     return f"{config.method}-{config.training}-{config.dataset}-{hashlib.sha256(content.encode()).hexdigest()[:16]}"
@@ -277,11 +132,17 @@ def run(config: RunConfig, root=None, progress: bool = True) -> RunResult:
     ``root``: where data sets lie (see ``bso_lib.data.data_root``). Two processes that ask for the same run do it once:
     the second waits. Raises DatasetMissing without data, ArithmeticError if training diverges.
     """
-    folder = cache_root() / run_key(config)
+    folder = runs_folder() / run_key(config)
     folder.mkdir(parents=True, exist_ok=True)
-    with filelock.FileLock(folder / "lock"):
-        result = _finished(config, folder)
-        return result or _train(config, folder, root, progress)
+    lock = filelock.FileLock(folder / "lock")  # the system frees it when its holder dies
+    try:
+        lock.acquire(timeout=0)
+    except filelock.Timeout:
+        tqdm.write(f"another process computes {folder.name}: waiting for its result")
+        lock.acquire()
+    with lock:
+        lock.release()  # counted: the with statement holds it now
+        return _finished(config, folder) or _train(config, folder, root, progress)
 
 
 def _finished(config, folder):
@@ -344,10 +205,14 @@ def _checkpoint(folder, epoch, model, optimizers, schedulers, generator, history
     save_checkpoint(
         folder / f"checkpoint-{epoch:04d}.pt",
         {
-            "model": model.state_dict(), "optimizers": state_of(optimizers), "schedulers": state_of(schedulers),
-            "generators": generator_states(generator), "history": history, "seconds": seconds,
+            "model": model.state_dict(),
+            "optimizers": [part.state_dict() for part in optimizers],
+            "schedulers": [part.state_dict() for part in schedulers],
+            "generators": generator_states(generator),
+            "history": history,
+            "seconds": seconds,
         },
-    )  # fmt: skip
+    )
     for old in sorted(folder.glob("checkpoint-*.pt"))[:-2]:  # one spare, should the last be damaged
         old.unlink()
 
@@ -386,8 +251,3 @@ def _finish(config, folder, model, history, seconds, device):
     for checkpoint in folder.glob("checkpoint-*.pt"):
         checkpoint.unlink()
     return RunResult(config, pd.DataFrame(history), provenance, folder)
-
-
-def field_names() -> tuple[str, ...]:
-    """Return the names of RunConfig's fields, in order."""
-    return tuple(field.name for field in fields(RunConfig))

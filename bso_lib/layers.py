@@ -109,7 +109,7 @@ LINEARS = {"binary": BinaryLinear, "latent": LatentLinear, "real": TracedLinear}
 
 
 class SpikingPool(nn.Module):
-    """Average pooling of spikes and, as it is linear, of their trace alike; ``size=None`` pools the whole map to (N, C)."""
+    """Average pooling of spikes and, as it is linear, of their trace; ``size=None`` pools whole maps to (N, C)."""
 
     def __init__(self, size: int | None):
         super().__init__()

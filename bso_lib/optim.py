@@ -135,7 +135,7 @@ class TBSO(_GridOptimizer):
 
     ``params``: as for :class:`BSO`. ``time_steps``: number T of time steps. ``gamma``: flip threshold, in units of the
     root mean square gradient. ``beta1``, ``beta2``: decay of M and of v. ``eps``: inside the root; v is as small as
-    1e-14 in practice, so it must lie far below that. State per parameter: "momentum", its shape, and "v", (time_steps,).
+    1e-14 in practice, so eps must be far below. State per parameter: "momentum", its shape, and "v", (time_steps,).
     Raises ValueError as :class:`BSO` does, and for time_steps < 1, eps < 0 or t outside 0 .. time_steps - 1.
     """
 

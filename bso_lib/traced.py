@@ -38,8 +38,17 @@ class _TracedConv2d(torch.autograd.Function):
         stride, padding, dilation, groups = ctx.geometry
         # Under autocast the forward ran in grad_out's type; casts are no-ops otherwise.
         grad_spikes, grad_weight, _ = torch.ops.aten.convolution_backward(
-            grad_out, trace.to(grad_out.dtype), weight.to(grad_out.dtype), None, stride, padding, dilation,
-            False, [0, 0], groups, (ctx.needs_input_grad[0], ctx.needs_input_grad[2], False),
+            grad_out,
+            trace.to(grad_out.dtype),
+            weight.to(grad_out.dtype),
+            None,
+            stride,
+            padding,
+            dilation,
+            False,
+            [0, 0],
+            groups,
+            (ctx.needs_input_grad[0], ctx.needs_input_grad[2], False),
         )
         if grad_weight is not None:
             grad_weight = grad_weight.to(weight.dtype)

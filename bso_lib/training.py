@@ -1,13 +1,7 @@
-"""Training one batch online or by BPTT, evaluation, and checkpoints that resume exactly.
+"""Training one batch online or by BPTT, and evaluation.
 
 A batch is (N, C, H, W), shown unchanged at every time step, or (N, T, C, H, W), one frame per step.
 """
-
-import hashlib
-import io
-import os
-from collections.abc import Iterable
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -72,7 +66,7 @@ def _loss(model, images, labels, t, time_steps, autocast):
     x = frame(images, t)
     with torch.autocast(x.device.type, dtype=autocast, enabled=autocast is not None):
         logits = model(x)
-    logits = logits.float()
+    logits = logits if autocast is None else logits.float()
     return F.cross_entropy(logits, labels) / time_steps, logits
 
 
@@ -96,7 +90,7 @@ def predict(model, images, time_steps, autocast=None):
     for t in range(time_steps):
         x = frame(images, t)
         with torch.autocast(x.device.type, dtype=autocast, enabled=autocast is not None):
-            total = total + model(x).float()
+            total = total + model(x).to(x.dtype)
     model.reset_state()
     return total
 
@@ -110,55 +104,3 @@ def evaluate(model, split, time_steps, batch_size=500, autocast=None) -> float:
         correct += (predict(model, images, time_steps, autocast).argmax(1) == labels).sum()
     model.train(was_training)
     return 100 * int(correct) / len(split)
-
-
-class DamagedCheckpoint(ValueError):
-    """A checkpoint file does not match its own checksum."""
-
-
-def write_atomically(path: Path, content: bytes):
-    """Write ``content`` so that ``path`` holds the old bytes or the new ones, at any moment."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    with open(temporary, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
-
-
-def save_checkpoint(path: Path, state: dict):
-    """Write ``state`` (nested dicts and lists of tensors, numbers, strings), led by its SHA-256, atomically."""
-    buffer = io.BytesIO()
-    torch.save(state, buffer)
-    payload = buffer.getvalue()
-    write_atomically(path, hashlib.sha256(payload).digest() + payload)
-
-
-def load_checkpoint(path: Path, device="cpu") -> dict:
-    """Read what :func:`save_checkpoint` wrote; no code is unpickled. Raises :class:`DamagedCheckpoint`."""
-    content = path.read_bytes()
-    digest, payload = content[:32], content[32:]
-    if hashlib.sha256(payload).digest() != digest:
-        raise DamagedCheckpoint(f"{path} is damaged: its content does not match its checksum")
-    return torch.load(io.BytesIO(payload), map_location=device, weights_only=True)
-
-
-def generator_states(generator: torch.Generator) -> dict[str, torch.Tensor]:
-    """Return the state of every random generator a run uses: torch's CPU and CUDA ones and its own ``generator``."""
-    states = {"torch": torch.get_rng_state(), "run": generator.get_state()}
-    if generator.device.type == "cuda":
-        states["cuda"] = torch.cuda.get_rng_state(generator.device)
-    return states
-
-
-def restore_generators(states: dict[str, torch.Tensor], generator: torch.Generator):
-    """Undo the draws since :func:`generator_states`."""
-    torch.set_rng_state(states["torch"].cpu())
-    generator.set_state(states["run"].cpu())
-    if "cuda" in states:
-        torch.cuda.set_rng_state(states["cuda"].cpu(), generator.device)
-
-
-def state_of(parts: Iterable) -> list[dict]:
-    """Return the ``state_dict`` of each of ``parts``."""
-    return [part.state_dict() for part in parts]

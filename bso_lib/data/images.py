@@ -61,7 +61,7 @@ class Split:
         return tuple(replace(self, images=self.images[i], labels=self.labels[i]) for i in (kept, ~kept))
 
     def normalise(self, images):
-        """Return uint8 ``images`` as float32 with the training split's mean 0 and standard deviation 1, channels last."""
+        """Return uint8 ``images`` as float32 standardised by the training split, channels last."""
         shift, scale = self.mean.view(1, -1, 1, 1) * 255, 1 / (self.std.view(1, -1, 1, 1) * 255)
         return ((images.float() - shift) * scale).contiguous(memory_format=torch.channels_last)
 

@@ -1,0 +1,21 @@
+"""What the tests share: small inputs, and deterministic hypothesis runs for CI."""
+
+import os
+
+import pytest
+import torch
+from hypothesis import settings
+
+settings.register_profile("ci", deadline=None, derandomize=True, max_examples=50)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
+
+
+@pytest.fixture(autouse=True)
+def _seeded():
+    torch.manual_seed(0)
+
+
+@pytest.fixture
+def tiny_batch():
+    """Eight random 1x12x12 images and their labels."""
+    return torch.randn(8, 1, 12, 12), torch.randint(10, (8,))

@@ -1,0 +1,72 @@
+"""RunConfig refuses each wrong value in one line that names field, value and what is allowed."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bso_lib.config import RunConfig
+
+WRONG = {
+    "method": ["adam", None],
+    "training": ["rtrl"],
+    "trace": ["eprop"],
+    "dataset": ["mnist", ""],
+    "train_size": [0, -5, 2.5],
+    "evaluate_on": ["train"],
+    "augment": [("mixup",)],
+    "width": [0, 2, "wide", float("nan")],
+    "batch_norm": ["none"],
+    "time_steps": [0, -1, 1.5, True, None],
+    "epochs": [0],
+    "batch_size": [0],
+    "lr": [-0.1, float("inf")],
+    "momentum": [1.0, -0.1],
+    "latent_lr": [-1],
+    "gamma": [-1e-9, float("nan"), "5e-7"],
+    "beta1": [1.0, -0.1],
+    "beta2": [1.0],
+    "schedule": ["linear"],
+    "step_epochs": [0],
+    "precision": ["float16"],
+    "seed": [-1, 0.5],
+    "device": ["tpu"],
+}
+
+
+@pytest.mark.parametrize(("field", "value"), [(f, v) for f, values in WRONG.items() for v in values])
+def test_a_wrong_value_is_named(field, value):
+    with pytest.raises(ValueError, match=r"RunConfig\.") as caught:
+        RunConfig(**{field: value})
+    message = str(caught.value)
+    assert message.startswith(f"RunConfig.{field}={value!r}: ")
+    assert "must be" in message
+    assert "\n" not in message
+
+
+def test_every_field_is_checked():
+    assert set(WRONG) == set(RunConfig.__dataclass_fields__)
+
+
+@given(st.floats(allow_nan=True))
+def test_beta1_is_accepted_exactly_in_its_range(beta):
+    if 0 <= beta < 1:
+        assert RunConfig(beta1=beta).beta1 == beta
+    else:
+        with pytest.raises(ValueError, match="beta1"):
+            RunConfig(beta1=beta)
+
+
+def test_lists_from_yaml_become_tuples_and_replace_checks_again():
+    assert RunConfig(augment=["flip"]) == RunConfig(augment=("flip",))
+    with pytest.raises(ValueError, match="epochs=0"):
+        replace(RunConfig(), epochs=0)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without CUDA")
+def test_cuda_without_cuda_is_refused_when_used():
+    assert RunConfig().resolved_device() == "cpu"
+    with pytest.raises(ValueError, match=r"RunConfig\.device='cuda': no CUDA device"):
+        RunConfig(device="cuda").resolved_device()

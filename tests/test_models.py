@@ -1,0 +1,89 @@
+"""vgg11 against the paper's architecture and sizes; the parameter split; refusals."""
+
+import pytest
+import torch
+from torch import nn
+
+from bso_lib.layers import BinaryConv2d, LatentConv2d, SpikingPool, TimeStepBatchNorm2d, TracedConv2d
+from bso_lib.models import spiking_mlp, split_parameters, vgg11
+from bso_lib.neurons import LIF
+from bso_lib.packing import MEGABYTE, packed_size_bytes
+
+
+@pytest.mark.parametrize(("classes", "packed", "full"), [(10, 1.20, 36.91), (100, 1.39, 37.10)])
+def test_full_width_has_the_published_sizes(classes, packed, full):
+    binary, _ = split_parameters(vgg11(classes))
+    assert sum(p.numel() for p in binary) == 9_216_000
+    assert len(binary) == 7
+    assert round(packed_size_bytes(vgg11(classes)) / MEGABYTE, 2) == packed
+    assert round(packed_size_bytes(vgg11(classes, weights="real")) / MEGABYTE, 2) == full
+
+
+def test_architecture_is_the_papers():
+    layers = list(vgg11())
+    shape = [
+        "AP" if isinstance(m, SpikingPool) else m.out_channels for m in layers if isinstance(m, SpikingPool | nn.Conv2d)
+    ]
+    assert shape == [64, 128, "AP", 256, 256, "AP", 512, 512, "AP", 512, 512, "AP"]
+    convs = [m for m in layers if isinstance(m, nn.Conv2d)]
+    assert type(convs[0]) is TracedConv2d
+    assert all(type(m) is BinaryConv2d for m in convs[1:])
+    for index, layer in enumerate(layers):
+        if isinstance(layer, nn.Conv2d):
+            assert isinstance(layers[index + 1], nn.BatchNorm2d)
+            assert isinstance(layers[index + 2], LIF)
+    assert layers[-1].in_features == 512
+
+
+def test_width_and_weights(tiny_batch):
+    images, _ = tiny_batch
+    for weights, kind in (("binary", BinaryConv2d), ("latent", LatentConv2d), ("real", TracedConv2d)):
+        net = vgg11(7, 1, width=1 / 16, weights=weights)
+        assert net(images).shape == (8, 7)
+        assert [m.out_channels for m in net if isinstance(m, nn.Conv2d)] == [4, 8, 16, 16, 32, 32, 32, 32]
+        assert type(net[3]) is kind
+
+
+def test_split_parameters_covers_each_parameter_once():
+    net = vgg11(width=1 / 16)
+    binary, real = split_parameters(net)
+    assert {id(p) for p in binary} | {id(p) for p in real} == {id(p) for p in net.parameters()}
+    assert len(binary) + len(real) == len(list(net.parameters()))
+    assert all(bool((p.abs() == 1).all()) for p in binary)
+    assert split_parameters(vgg11(width=1 / 16, weights="latent"))[0] == []
+
+
+def test_reset_state_makes_batches_independent(tiny_batch):
+    images, _ = tiny_batch
+    net = vgg11(10, 1, width=1 / 16, batch_norm="per-step", time_steps=2).eval()
+    with torch.no_grad():
+        first = [net(images) for _ in range(2)]
+        net.reset_state()
+        second = [net(images) for _ in range(2)]
+    assert torch.equal(first[0], second[0])
+    assert torch.equal(first[1], second[1])
+    assert any(isinstance(m, TimeStepBatchNorm2d) for m in net)
+
+
+def test_spiking_mlp_runs_on_one_sample():
+    for weights in ("binary", "latent", "real"):
+        assert spiking_mlp(12, 8, 3, weights)(torch.randn(1, 3, 4)).shape == (1, 3)
+    binary, _ = split_parameters(spiking_mlp(12, 8))
+    assert [tuple(p.shape) for p in binary] == [(8, 8)]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"weights": "ternary"}, "weights='ternary': must be one of binary, latent, real"),
+        ({"trace": "x"}, "trace='x': must be one of ottt, ndot, none"),
+        ({"batch_norm": "none"}, "batch_norm='none': must be one of shared, per-step"),
+        ({"batch_norm": "per-step"}, "time_steps=None: must be a whole number"),
+        ({"time_steps": 0}, "time_steps=0"),
+        ({"num_classes": 0}, "num_classes=0"),
+        ({"width": 0.001}, "width=0.001"),
+    ],
+)
+def test_vgg11_refuses(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        vgg11(**arguments)
