@@ -2,24 +2,15 @@
 
 import hashlib
 import io
-import os
 from pathlib import Path
 
 import torch
 
+from bso_lib.paths import write_atomically
+
 
 class DamagedCheckpoint(ValueError):
     """A checkpoint file does not match its own checksum."""
-
-
-def write_atomically(path: Path, content: bytes):
-    """Write ``content`` so that ``path`` holds the old bytes or the new ones, at any moment."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    with open(temporary, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
 
 
 def save_checkpoint(path: Path, state: dict):

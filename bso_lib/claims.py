@@ -1,0 +1,270 @@
+"""The replication ledger: every claim of the paper we test is one row, and its verdict is computed, never typed.
+
+A notebook calls :func:`record` with what it measured; the rows lie beside the figures, one file per notebook, so that
+notebooks can run side by side. :func:`ledger` joins them with the registry below: what nobody recorded is "not run".
+Published numbers come from ``bso_lib/published``, copies of the paper's tables.
+
+    python -m bso_lib.claims README.md [--profile laptop]      put the ledger between README's markers
+"""
+
+import argparse
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import mean, stdev
+
+import pandas as pd
+
+from bso_lib.paths import figures_folder, write_atomically
+
+VERDICTS = ("holds", "holds at reduced scale", "does not hold", "false as stated", "not run")
+MARKERS = ("<!-- ledger: begin, written by make reproduce -->", "<!-- ledger: end -->")
+OUR_METHODS = ("FP-SNN", "OTTT", "NDOT", "BSO", "T-BSO")  # the rows of Table 2 that this companion can run
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A claim of the paper: its ``id``, ``place``, ``statement`` and ``published`` value.
+
+    ``exact``: arithmetic that does not depend on training, so that it can hold at any scale.
+    """
+
+    id: str
+    place: str
+    statement: str
+    published: str
+    exact: bool = False
+
+
+def published(name: str) -> pd.DataFrame:
+    """Return the paper's table ``name`` ("table2", "figure5", "hyperparameters")."""
+    return pd.read_csv(Path(__file__).parent / "published" / f"{name}.csv")
+
+
+def table2(dataset: str, method: str, time_steps: int, column: str = "accuracy_percent") -> float:
+    """Return one number of Table 2; raises ValueError if it has no such row, or several."""
+    table = published("table2")
+    rows = table[(table["dataset"] == dataset) & (table["method"] == method) & (table["time_steps"] == time_steps)]
+    if len(rows) != 1:
+        raise ValueError(f"Table 2 has {len(rows)} rows for {dataset}, {method}, T = {time_steps}")
+    return float(rows[column].iloc[0])
+
+
+def figure5(method: str, time_steps: int) -> float:
+    """Return one accuracy of Fig. 5 in percent."""
+    table = published("figure5").set_index(["method", "time_steps"])["accuracy_percent"]
+    return float(table[method, time_steps])
+
+
+def _statements():
+    def gap(a, b):
+        return f"{a - b:+.2f} points"
+
+    bso, tbso = (table2("CIFAR-10", method, 2) for method in ("BSO", "T-BSO"))
+    tbso6, qsnn, fp, ndot = (table2("CIFAR-10", method, 6) for method in ("T-BSO", "Q-SNN", "FP-SNN", "NDOT"))
+    where = "CIFAR-10"
+    yield Claim("t-bso-above-bso", "Table 2", "T-BSO is more accurate than BSO", f"{gap(tbso, bso)}, {where}, T = 2")
+    yield Claim(
+        "t-bso-above-latent-bptt", "Table 2", "T-BSO is more accurate than latent binary weights trained by BPTT",
+        f"{gap(tbso6, qsnn)}, {where}, T = 6 (Q-SNN)",
+    )  # fmt: skip
+    yield Claim(
+        "latent-weights-not-needed", "Sec. 4.1",
+        "latent weights are not needed: T-BSO stays within one point of latent weights trained online", "no number",
+    )  # fmt: skip
+    yield Claim(
+        "t-bso-reaches-fp-bptt", "Table 2", "T-BSO is at least as accurate as full precision trained by BPTT",
+        f"{gap(tbso6, fp)}, {where}, T = 6",
+    )  # fmt: skip
+    yield Claim(
+        "t-bso-below-fp-ndot", "Table 2", "T-BSO stays within one point of full precision trained online by NDOT",
+        f"{gap(tbso6, ndot)}, {where}, T = 6",
+    )  # fmt: skip
+    for method in ("BSO", "T-BSO"):
+        rise = gap(figure5(method, 12), figure5(method, 2))
+        statement = f"{method} gains accuracy with more time steps"
+        yield Claim(f"{method.lower()}-rises-with-t", "Fig. 5", statement, f"{rise}, CIFAR-100, T = 2 to 12")
+    smallest = min(figure5("T-BSO", t) - figure5("BSO", t) for t in (2, 4, 6, 8, 10, 12))
+    yield Claim(
+        "t-bso-above-bso-at-every-t", "Fig. 5", "T-BSO is more accurate than BSO at every number of time steps",
+        f"{smallest:+.2f} points or more, CIFAR-100",
+    )  # fmt: skip
+
+
+def _sizes():
+    for dataset in ("CIFAR-10", "CIFAR-100"):
+        for method, kind in (("T-BSO", "binary"), ("FP-SNN", "full-precision")):
+            size = table2(dataset, method, 6, "model_size_mb")
+            yield Claim(
+                f"size-{dataset.lower()}-{kind}", "Table 2", f"size of the {kind} VGG-11 for {dataset}",
+                f"{size:.2f} MB", exact=True,
+            )  # fmt: skip
+
+
+def accuracy_id(dataset: str, method: str, time_steps: int, place: str = "table2") -> str:
+    """Return the id of the claim on one published accuracy."""
+    return f"{place}-{dataset}-{method}-t{time_steps}".lower()
+
+
+def _accuracies():
+    for row in published("table2").itertuples():
+        if row.method in OUR_METHODS:
+            yield Claim(
+                accuracy_id(row.dataset, row.method, row.time_steps), "Table 2",
+                f"accuracy of {row.method}, {row.architecture}, {row.dataset}, T = {row.time_steps}",
+                f"{row.accuracy_percent:.2f} %",
+            )  # fmt: skip
+    for row in published("figure5").itertuples():
+        yield Claim(
+            accuracy_id("CIFAR-100", row.method, row.time_steps, "figure5"), "Fig. 5",
+            f"accuracy of {row.method}, VGG-11, CIFAR-100, T = {row.time_steps}", f"{row.accuracy_percent:.2f} %",
+        )  # fmt: skip
+
+
+CLAIMS = {claim.id: claim for claim in (*_statements(), *_sizes(), *_accuracies())}
+
+
+@dataclass(frozen=True)
+class Row:
+    """What we found on one claim: our value and its conditions, the test applied, and the verdict."""
+
+    id: str
+    ours: str
+    conditions: str
+    test: str
+    verdict: str
+
+
+def judge(claim_id: str, passed: bool, ours: str, conditions: str, test: str, paper_scale: bool = False) -> Row:
+    """Return the ledger row of a claim whose ``test`` came out as ``passed``.
+
+    Only exact claims and runs at ``paper_scale`` can get the verdict "holds". Raises ValueError for an unknown id.
+    """
+    if claim_id not in CLAIMS:
+        raise ValueError(f"claim {claim_id!r} is not in bso_lib.claims.CLAIMS")
+    if not passed:
+        verdict = "does not hold"
+    else:
+        verdict = "holds" if paper_scale or CLAIMS[claim_id].exact else "holds at reduced scale"
+    return Row(claim_id, ours, conditions, test, verdict)
+
+
+def spread(values: Sequence[float]) -> str:
+    """Return "mean ± standard deviation (n)" of percentages; no deviation for a single value."""
+    deviation = f" ± {stdev(values):.2f}" if len(values) > 1 else ""
+    return f"{mean(values):.2f}{deviation} % (n = {len(values)})"
+
+
+def above(a: Sequence[float], b: Sequence[float]) -> tuple[bool, str, str]:
+    """Test whether ``a`` lies above ``b``: every seed above every seed. Return (passed, our value, the test in words).
+
+    The chance to pass without any true difference is n_a! n_b! / (n_a + n_b)!, and the words tell it: with two seeds
+    each, passing is weak evidence.
+    """
+    chance = 1 / math.comb(len(a) + len(b), len(a))
+    return min(a) > max(b), _difference(a, b), f"every seed above every seed (by chance: {chance:.0%})"
+
+
+def within(a: Sequence[float], b: Sequence[float], margin: float) -> tuple[bool, str, str]:
+    """Test whether the mean of ``a`` lies at most ``margin`` points below that of ``b``; return as :func:`above`."""
+    words = f"mean at most {margin:g} point below" if margin else "mean not below"
+    return mean(a) >= mean(b) - margin, _difference(a, b), words
+
+
+def _difference(a, b):
+    return f"{mean(a) - mean(b):+.2f} points: {spread(a)} against {spread(b)}"
+
+
+def judge_accuracy(dataset: str, method: str, time_steps: int, values: Sequence[float], conditions: str) -> Row | None:
+    """Return the row on a number of Table 2 measured at the paper's scale; None if the table has no such number.
+
+    The test: our mean lies within one point of the published value, or above it.
+    """
+    claim_id = accuracy_id(dataset, method, time_steps)
+    if claim_id not in CLAIMS:
+        return None
+    passed = mean(values) >= table2(dataset, method, time_steps) - 1
+    test = "mean not more than one point below the published value"
+    return judge(claim_id, passed, spread(values), conditions, test, paper_scale=True)
+
+
+def describe(rows: Sequence[Row]) -> str:
+    """Return Markdown that says, claim by claim, what holds and what does not."""
+    lines = []
+    for row in rows:
+        claim = CLAIMS[row.id]
+        lines.append(
+            f"- **{row.verdict}**: {claim.statement} ({claim.place}). Published: {claim.published}. Ours: {row.ours}. "
+            f"Test: {row.test}. Conditions: {row.conditions}."
+        )
+    return "\n".join(lines)
+
+
+def record(stem: str, profile: str, rows: Sequence[Row]):
+    """Write ``rows``, the findings of notebook ``stem`` under ``profile``, replacing its earlier ones."""
+    folder = figures_folder(profile)
+    folder.mkdir(parents=True, exist_ok=True)
+    content = json.dumps([asdict(row) for row in rows], indent=1, ensure_ascii=False)
+    write_atomically(folder / f"{stem}.claims.json", f"{content}\n".encode())
+
+
+def ledger(profile: str) -> pd.DataFrame:
+    """Return the whole ledger of ``profile``: a row per claim of the registry, "not run" where nothing was recorded.
+
+    Raises ValueError if a file holds a claim or a verdict we do not know, or two notebooks record the same claim.
+    """
+    found = {}
+    for path in sorted(figures_folder(profile).glob("*.claims.json")):
+        for fields in json.loads(path.read_text(encoding="utf-8")):
+            row = Row(**fields)
+            if row.id not in CLAIMS or row.verdict not in VERDICTS or row.id in found:
+                raise ValueError(f"{path}: claim {row.id!r}, verdict {row.verdict!r}: unknown, or recorded twice")
+            found[row.id] = row
+    rows = []
+    for claim in CLAIMS.values():
+        row = found.get(claim.id, Row(claim.id, "", "", "", "not run"))
+        rows.append({**asdict(claim), **asdict(row)})
+    return pd.DataFrame(rows).drop(columns="exact")
+
+
+def counts(table: pd.DataFrame) -> str:
+    """Return how many claims got each verdict, in words."""
+    number = table["verdict"].value_counts()
+    return ", ".join(f"{number[verdict]} {verdict}" for verdict in VERDICTS if verdict in number)
+
+
+def markdown(table: pd.DataFrame, columns: Sequence[str]) -> str:
+    """Return ``columns`` of ``table`` as a Markdown table."""
+    lines = ["| " + " | ".join(columns) + " |", "|" + " --- |" * len(columns)]
+    for row in table[list(columns)].itertuples(index=False):
+        lines.append("| " + " | ".join(str(value).replace("|", "\\|") for value in row) + " |")
+    return "\n".join(lines)
+
+
+def insert_ledger(text: str, profile: str) -> str:
+    """Return ``text`` with ``profile``'s ledger, as far as run, between the markers; ValueError if it has none."""
+    begin, end = MARKERS
+    if text.count(begin) != 1 or text.count(end) != 1 or text.index(begin) > text.index(end):
+        raise ValueError(f"the text must hold the lines {begin!r} and {end!r} once, in this order")
+    table = ledger(profile)
+    shown = markdown(table[table["verdict"] != "not run"], ["verdict", "statement", "place", "published", "ours"])
+    head, _, rest = text.partition(begin)
+    return (
+        f"{head}{begin}\n\nAll {len(table)} claims: {counts(table)}. Those that were run:\n\n{shown}\n\n"
+        f"{end}{rest.partition(end)[2]}"
+    )
+
+
+def main():
+    parser = argparse.ArgumentParser(prog="python -m bso_lib.claims", description="Put the ledger into a text.")
+    parser.add_argument("file", type=Path, help="the text with the two markers, such as README.md")
+    parser.add_argument("--profile", default="laptop")
+    arguments = parser.parse_args()
+    text = insert_ledger(arguments.file.read_text(encoding="utf-8"), arguments.profile)
+    write_atomically(arguments.file, text.encode())
+
+
+if __name__ == "__main__":
+    main()

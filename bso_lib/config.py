@@ -93,6 +93,19 @@ class RunConfig:
         if not ok:
             raise ValueError(f"RunConfig.{name}={getattr(self, name)!r}: {allowed}")
 
+    @property
+    def paper_scale(self) -> bool:
+        """Whether this is the paper's own scale: full width, its data sets, 400 epochs on all images (Table 6)."""
+        whole = self.train_size is None and self.evaluate_on == "test"
+        return whole and self.width == 1 and self.epochs >= 400 and self.dataset in ("cifar10", "cifar100")
+
+    def conditions(self) -> str:
+        """Return data set and scale in a few words, for the ledger; seeds and device stand beside it."""
+        size = "" if self.train_size is None else f" ({self.train_size} images)"
+        steps, epochs = f"T = {self.time_steps}", f"{self.epochs} epoch{'s' * (self.epochs > 1)}"
+        norm = f"{self.batch_norm} BatchNorm statistics"
+        return f"{self.dataset}{size}, VGG-11 at width {self.width:g}, {steps}, {epochs}, {norm}"
+
     def resolved_device(self) -> str:
         """Return "cuda" or "cpu"; raises ValueError if CUDA is asked for and absent."""
         if self.device == "auto":

@@ -26,7 +26,6 @@ from bso_lib.checkpoint import (
     load_checkpoint,
     restore_generators,
     save_checkpoint,
-    write_atomically,
 )
 from bso_lib.config import WEIGHTS, RunConfig
 from bso_lib.data import load_dataset
@@ -34,7 +33,7 @@ from bso_lib.fingerprint import source_fingerprint
 from bso_lib.layers import LatentConv2d
 from bso_lib.models import split_parameters, vgg11
 from bso_lib.optim import BSO, TBSO, constant, cosine, inverse_sqrt, stepwise
-from bso_lib.paths import runs_folder
+from bso_lib.paths import runs_folder, write_atomically
 from bso_lib.training import evaluate, train_batch
 
 __all__ = ["RunConfig", "RunResult", "build_model", "build_optimizers", "load_splits", "run", "run_key"]
@@ -59,13 +58,10 @@ class RunResult:
 
     def load_model(self):
         """Return the trained network, on the CPU, in evaluation mode."""
-        model = build_model(self.config, *_shape(self.config, load_dataset(self.config.dataset)[0]))
+        shape = (self.provenance["num_classes"], self.provenance["in_channels"])
+        model = build_model(self.config, *shape)
         model.load_state_dict(load_file(self.folder / "weights.safetensors"))
         return model.eval()
-
-
-def _shape(config, split):
-    return split.num_classes, split.images.shape[-3]
 
 
 def build_model(config: RunConfig, num_classes: int, in_channels: int):
@@ -140,9 +136,10 @@ def run(config: RunConfig, root=None, progress: bool = True) -> RunResult:
     except filelock.Timeout:
         tqdm.write(f"another process computes {folder.name}: waiting for its result")
         lock.acquire()
-    with lock:
-        lock.release()  # counted: the with statement holds it now
+    try:
         return _finished(config, folder) or _train(config, folder, root, progress)
+    finally:
+        lock.release()
 
 
 def _finished(config, folder):
@@ -166,7 +163,8 @@ def _train(config, folder, root, progress):
     with torch.random.fork_rng(devices=[torch.cuda.current_device()] if device == "cuda" else []):
         torch.manual_seed(config.seed)
         generator = torch.Generator(device).manual_seed(config.seed)
-        model = build_model(config, *_shape(config, train)).to(device)
+        shape = (train.num_classes, train.images.shape[-3])
+        model = build_model(config, *shape).to(device)
         batches = train.number_of_batches(config.batch_size)
         optimizers, schedulers = build_optimizers(config, model, batches)
         history, seconds = _resume(folder, model, optimizers, schedulers, generator, device)
@@ -184,7 +182,7 @@ def _train(config, folder, root, progress):
             seconds += time.perf_counter() - start
             _checkpoint(folder, epoch + 1, model, optimizers, schedulers, generator, history, seconds)
         bar.close()
-    return _finish(config, folder, model, history, seconds, device)
+    return _finish(config, folder, model, history, seconds, device, shape)
 
 
 def _train_epoch(config, model, train, optimizers, schedulers, generator, autocast, bar):
@@ -234,13 +232,15 @@ def _resume(folder, model, optimizers, schedulers, generator, device):
     return [], 0.0
 
 
-def _finish(config, folder, model, history, seconds, device):
+def _finish(config, folder, model, history, seconds, device, shape):
     weights = save({name: value.cpu().contiguous() for name, value in model.state_dict().items()})
     provenance = {
         "device": torch.cuda.get_device_name() if device == "cuda" else f"cpu, {torch.get_num_threads()} threads",
         "torch": torch.__version__,
         "python": platform.python_version(),
         "seconds": round(seconds, 2),
+        "num_classes": shape[0],
+        "in_channels": shape[1],
     }
     write_atomically(folder / "weights.safetensors", weights)
     stored = {

@@ -1,4 +1,4 @@
-"""Where results lie: under the checkout, or, for an installed package, under the user's own folders."""
+"""Where results lie (under the checkout or, for an installed package, the user's folders) and how they are written."""
 
 import os
 from pathlib import Path
@@ -18,3 +18,13 @@ def figures_folder(profile: str) -> Path:
     root = os.environ.get("BSO_FIGURES")
     base = _CHECKOUT if (_CHECKOUT / "Makefile").exists() else Path.cwd()
     return (Path(root).expanduser() if root else base / "figures") / profile
+
+
+def write_atomically(path: Path, content: bytes):
+    """Write ``content`` so that ``path`` holds the old bytes or the new ones, at any moment."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    with open(temporary, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)

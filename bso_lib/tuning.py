@@ -1,4 +1,4 @@
-"""The methods that are compared, and how each got its settings: the same small grid, on held-out training images.
+"""How each method got its settings: the same small grid for all, on held-out training images.
 
     python -m bso_lib.tuning --out notebooks/tuning/fashion-mini.csv        (make tune)
 
@@ -12,18 +12,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from bso_lib.checkpoint import write_atomically
+from bso_lib.comparison import METHODS, method_config
 from bso_lib.experiments import RunConfig, run
+from bso_lib.paths import write_atomically
 
-METHODS = {
-    "FP, BPTT": {"method": "fp", "training": "bptt", "momentum": 0.9},
-    "FP, OTTT": {"method": "fp", "trace": "ottt", "momentum": 0.9},
-    "FP, NDOT": {"method": "fp", "trace": "ndot", "momentum": 0.9},
-    "STE + BPTT": {"method": "ste", "training": "bptt", "momentum": 0.9},
-    "STE + OTTT": {"method": "ste", "trace": "ottt", "momentum": 0.9},
-    "BSO": {"method": "bso", "trace": "ottt"},
-    "T-BSO": {"method": "t-bso", "trace": "ottt"},
-}
 _FLIPS = [{"gamma": gamma, "beta1": 1 - step} for gamma in (5e-8, 5e-7) for step in (3e-4, 1e-3, 3e-3)]
 GRID = {
     "fp": [{"lr": lr} for lr in (0.003, 0.01, 0.03, 0.1, 0.3, 1.0)],
@@ -32,13 +24,6 @@ GRID = {
     "t-bso": _FLIPS,
 }
 SETTINGS = ("lr", "latent_lr", "gamma", "beta1")  # what the grids vary
-
-
-def method_config(base: RunConfig, label: str, **settings) -> RunConfig:
-    """Return ``base`` for the method ``label`` with ``settings``; raises ValueError for an unknown label."""
-    if label not in METHODS:
-        raise ValueError(f"method label {label!r}: must be one of {', '.join(METHODS)}")
-    return replace(base, **METHODS[label], **settings)
 
 
 def tune(base: RunConfig, labels=tuple(METHODS), progress: bool = True) -> pd.DataFrame:

@@ -18,7 +18,9 @@ from bso_lib.data.make_fashion_mini import FILES, PER_CLASS, SHA256, choose, con
 
 def random_split(n=60, channels=3, size=16, classes=10):
     images = torch.randint(0, 256, (n, channels, size, size), dtype=torch.uint8)
-    return make_splits(images, torch.arange(n) % classes, images[:20], torch.arange(20) % classes, classes)[0]
+    return make_splits(
+        images, torch.arange(n) % classes, images[:20], torch.arange(20) % classes, "abcdefghij"[:classes]
+    )[0]
 
 
 def write_idx(path, array):

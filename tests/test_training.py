@@ -185,7 +185,7 @@ def test_bfloat16_trains_and_keeps_float32_weights(tiny_batch):
 
 def test_evaluate_counts_in_evaluation_mode_and_restores_training():
     images = torch.randint(0, 256, (40, 1, 12, 12), dtype=torch.uint8)
-    split, _ = make_splits(images, torch.arange(40) % 10, images, torch.arange(40) % 10, 10)
+    split, _ = make_splits(images, torch.arange(40) % 10, images, torch.arange(40) % 10, "abcdefghij")
     net = small_net(time_steps=2).float()
     before = {k: v.clone() for k, v in net.state_dict().items()}
     accuracy = evaluate(net, split, 2, batch_size=7)

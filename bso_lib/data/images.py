@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 import torchvision
 
+FASHION_CLASSES = ("T-shirt", "trousers", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "boot")
 AUGMENTATIONS = ("crop", "flip", "cutout")
 
 
@@ -25,16 +26,21 @@ class DatasetMissing(FileNotFoundError):
 
 @dataclass(frozen=True)
 class Split:
-    """Images (N, C, H, W) uint8, labels (N,) int64, and the training split's mean and std per channel, in [0, 1]."""
+    """Images (N, C, H, W) uint8, labels (N,) int64, class names; the training split's mean and std per channel."""
 
     images: torch.Tensor
     labels: torch.Tensor
-    num_classes: int
+    classes: tuple[str, ...]
     mean: torch.Tensor
     std: torch.Tensor
 
     def __len__(self):
         return len(self.labels)
+
+    @property
+    def num_classes(self) -> int:
+        """Return how many classes there are."""
+        return len(self.classes)
 
     def to(self, device):
         """Return the split on ``device``."""
@@ -126,7 +132,7 @@ def augment_batch(images, augment, generator):
 
 
 def _channel_statistics(images):
-    """Return mean and std per channel in [0, 1], from histograms: exact and without a float copy of the set."""
+    """Return mean and std per channel, pixels in [0, 1], from histograms: exact and without a float copy of the set."""
     values = np.arange(256) / 255
     means, stds = [], []
     for c in range(images.shape[1]):
@@ -137,12 +143,12 @@ def _channel_statistics(images):
     return torch.tensor(means, dtype=torch.float32), torch.tensor(stds, dtype=torch.float32)
 
 
-def make_splits(train_images, train_labels, test_images, test_labels, num_classes):
+def make_splits(train_images, train_labels, test_images, test_labels, classes):
     """Return the two :class:`Split`, normalised alike by the statistics of the training images."""
     mean, std = _channel_statistics(train_images)
     return (
-        Split(train_images, train_labels.long(), num_classes, mean, std),
-        Split(test_images, test_labels.long(), num_classes, mean, std),
+        Split(train_images, train_labels.long(), tuple(classes), mean, std),
+        Split(test_images, test_labels.long(), tuple(classes), mean, std),
     )
 
 
@@ -155,7 +161,7 @@ def load_fashion_mini():
         train_images, train_labels, test_images, test_labels = (
             torch.from_numpy(arrays[name]) for name in ("train_images", "train_labels", "test_images", "test_labels")
         )
-    return make_splits(train_images.unsqueeze(1), train_labels, test_images.unsqueeze(1), test_labels, 10)
+    return make_splits(train_images.unsqueeze(1), train_labels, test_images.unsqueeze(1), test_labels, FASHION_CLASSES)
 
 
 def read_idx(path: Path) -> np.ndarray:
@@ -194,4 +200,4 @@ def load_torchvision(name: str, root: Path, download: bool = False):
         images = images.unsqueeze(1) if images.dim() == 3 else images.permute(0, 3, 1, 2).contiguous()
         return images, labels
 
-    return make_splits(*tensors(train), *tensors(test), num_classes=len(train.classes))
+    return make_splits(*tensors(train), *tensors(test), train.classes)

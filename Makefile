@@ -1,0 +1,93 @@
+# make            lists the targets
+# make reproduce  rebuilds every figure, the ledger and README's copy of it (PROFILE=quick|laptop|paper)
+
+PROFILE ?= laptop
+PYTHON ?= python3
+VENV ?= .venv
+RUN := $(VENV)/bin/python
+STAMP := $(VENV)/.installed
+
+ifeq ($(filter $(PROFILE),quick laptop paper),)
+$(error PROFILE=$(PROFILE): must be quick, laptop or paper)
+endif
+
+# The figures of each notebook; tests/test_notebooks.py checks this list against what the notebooks save.
+FIGURES_00-start-here := neuron flip-rule small-network trained-network
+FIGURES_04-how-accurate := tuning accuracy
+FIGURES_05-more-time-steps := accuracy
+FIGURES_99-ledger := verdicts
+
+EXPERIMENTS := 00-start-here 04-how-accurate 05-more-time-steps
+NOTEBOOKS := $(EXPERIMENTS) 99-ledger
+SOURCES := $(shell find bso_lib -name '*.py' -o -name '*.csv' -o -name '*.npz')
+BUILD := build/$(PROFILE)
+FIGURES := figures/$(PROFILE)
+pictures = $(foreach figure,$(FIGURES_$(1)),$(FIGURES)/$(1)-$(figure).png)
+
+# Threads that spin while they wait slow each other down some forty times when two processes share the cores
+# (make -j2); and memory given back to the system after each operation costs a third of a small training step.
+export GOMP_SPINCOUNT ?= 1000
+export MALLOC_MMAP_THRESHOLD_ ?= 4294967296
+export MALLOC_TRIM_THRESHOLD_ ?= 8589934592
+
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+.PHONY: help env lab reproduce notebooks test lint bench tune clean
+
+help: ## list the targets
+	@grep -hE '^[a-z]+:.*##' Makefile | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 20
+	@echo
+	@echo "  PROFILE=quick (minutes), laptop (default, under half an hour) or paper (CUDA, the real data sets, days)"
+
+env: $(STAMP) ## create the environment in .venv from requirements.lock
+
+$(STAMP): pyproject.toml requirements.lock
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; name one: make PYTHON=python3.12")'
+	$(PYTHON) -m venv $(VENV)
+	$(RUN) -m pip install --quiet --requirement requirements.lock
+	$(RUN) -m pip install --quiet --no-deps --editable .
+	@touch $@
+
+lab: env ## open the notebooks in JupyterLab
+	$(VENV)/bin/jupyter lab notebooks
+
+reproduce: $(foreach notebook,$(NOTEBOOKS),$(call pictures,$(notebook))) ## rebuild every figure and the ledger of PROFILE
+ifeq ($(PROFILE),laptop)
+	@$(RUN) -m bso_lib.claims README.md --profile laptop
+endif
+	@echo "figures and ledger of profile $(PROFILE): $(FIGURES)"
+
+$(BUILD)/%.ipynb: notebooks/%.ipynb notebooks/profiles/$(PROFILE).yaml notebooks/run.py $(SOURCES) $(STAMP)
+	$(RUN) notebooks/run.py $* --profile $(PROFILE)
+
+$(BUILD)/04-how-accurate.ipynb $(BUILD)/05-more-time-steps.ipynb: notebooks/tuning/fashion-mini.csv
+
+# The ledger reads what the other notebooks recorded.
+$(BUILD)/99-ledger.ipynb: $(foreach notebook,$(EXPERIMENTS),$(call pictures,$(notebook)))
+
+# A notebook writes its figures itself; one that is missing although its notebook is up to date is made again.
+define figure_rule
+$(FIGURES)/$(1)-$(2).png: $(BUILD)/$(1).ipynb
+	@test -f $$@ || $(RUN) notebooks/run.py $(1) --profile $(PROFILE)
+	@touch $$@
+endef
+$(foreach notebook,$(NOTEBOOKS),$(foreach figure,$(FIGURES_$(notebook)),$(eval $(call figure_rule,$(notebook),$(figure)))))
+
+notebooks: env ## run the committed notebooks at their teaching size and store the outputs in them
+	@set -e; for name in $(NOTEBOOKS); do $(RUN) notebooks/run.py $$name --refresh; done
+
+test: env ## pass the tests, the notebooks' outputs (nbval) included
+	$(RUN) -m pytest
+
+lint: env ## check the style
+	$(RUN) -m ruff check .
+	$(RUN) -m ruff format --check bso_lib tests notebooks/run.py
+
+bench: env ## measure the training step against its convolutions alone
+	$(RUN) -m bso_lib.benchmark --out figures/bench/step-time.csv
+
+tune: env ## choose each method's settings on validation data again (about half an hour)
+	$(RUN) -m bso_lib.tuning --out notebooks/tuning/fashion-mini.csv
+
+clean: ## delete what is built: build/, figures/quick, figures/teaching (not the environment)
+	rm -rf build figures/quick figures/teaching

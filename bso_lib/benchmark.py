@@ -1,0 +1,109 @@
+"""How long is a training step, compared with the convolutions in it alone?
+
+    python -m bso_lib.benchmark --out figures/bench/step-time.csv        (make bench)
+
+Both are measured in turn in one process, as a ratio, because machines are noisy. The floor runs each convolution's
+forward, input gradient and weight gradient on the shapes and the real spikes of the step, and nothing else.
+"""
+
+import argparse
+import platform
+import statistics
+import time
+from pathlib import Path
+
+import pandas as pd
+import torch
+import torch.nn.functional as F
+from tqdm import tqdm
+
+from bso_lib.models import split_parameters, vgg11
+from bso_lib.optim import TBSO
+from bso_lib.paths import write_atomically
+from bso_lib.traced import Spikes
+from bso_lib.training import train_batch
+
+
+def training_step(width, batch_size, time_steps, side, channels, device):
+    """Return (step, model, images): a function that trains T-BSO online on one fixed batch, float32, channels last."""
+    torch.manual_seed(0)
+    model = vgg11(10, channels, width, batch_norm="per-step", time_steps=time_steps)
+    model = model.to(device, memory_format=torch.channels_last)
+    binary, real = split_parameters(model)
+    optimizers = [torch.optim.SGD(real, lr=0.1), TBSO(binary, time_steps)]
+    images = torch.randn(batch_size, channels, side, side, device=device).contiguous(memory_format=torch.channels_last)
+    labels = torch.randint(10, (batch_size,), device=device)
+    return (lambda: train_batch(model, images, labels, optimizers, time_steps)), model, images
+
+
+def convolutions_alone(model, images, time_steps):
+    """Return a function that runs the convolutions of one training step of ``model`` and nothing else."""
+    recorded = []
+
+    def note(layer, inputs):
+        x = inputs[0].values if isinstance(inputs[0], Spikes) else inputs[0]
+        recorded.append((x.detach(), layer.weight.detach().requires_grad_()))
+
+    convs = [layer for layer in model if isinstance(layer, torch.nn.Conv2d)]
+    hooks = [layer.register_forward_pre_hook(note) for layer in convs]
+    model.reset_state()
+    with torch.no_grad():
+        model(images)
+    for hook in hooks:
+        hook.remove()
+    model.reset_state()
+    upstream = [torch.randn_like(F.conv2d(x, w, padding=1)).detach() for x, w in recorded]
+
+    def run():
+        for _ in range(time_steps):
+            for index, ((x, w), grad) in enumerate(zip(recorded, upstream, strict=True)):
+                x = x.requires_grad_(index > 0)  # the image needs no gradient
+                torch.autograd.grad(F.conv2d(x, w, padding=1), (x, w) if index else (w,), grad)
+
+    return run
+
+
+def seconds_of(function, device) -> float:
+    """Return the wall-clock seconds of one call, the device's queued work included."""
+    start = time.perf_counter()
+    function()
+    if device == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter() - start
+
+
+def measure(width, batch_size, time_steps, repeats, side=32, channels=3, device="cpu") -> dict:
+    """Return medians in seconds of a training step and of its convolutions, and the median of their paired ratios."""
+    step, model, images = training_step(width, batch_size, time_steps, side, channels, device)
+    step()  # warm up, and let spikes be those of a network that trains
+    floor = convolutions_alone(model, images, time_steps)
+    floor()
+    pairs = [
+        (seconds_of(step, device), seconds_of(floor, device))
+        for _ in tqdm(range(repeats), desc=f"width {width:g}", leave=False)
+    ]
+    ratios = [a / b for a, b in pairs]
+    return {
+        "width": width, "batch_size": batch_size, "time_steps": time_steps, "side": side,
+        "step_seconds": statistics.median(a for a, _ in pairs),
+        "convolutions_seconds": statistics.median(b for _, b in pairs),
+        "ratio": statistics.median(ratios), "ratio_min": min(ratios), "ratio_max": max(ratios), "repeats": repeats,
+    }  # fmt: skip
+
+
+def main():
+    parser = argparse.ArgumentParser(prog="python -m bso_lib.benchmark", description=__doc__.splitlines()[0])
+    parser.add_argument("--out", type=Path, required=True, help="the .csv to write")
+    parser.add_argument("--repeats", type=int, default=15)
+    arguments = parser.parse_args()
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    name = torch.cuda.get_device_name() if device == "cuda" else f"cpu, {torch.get_num_threads()} threads"
+    rows = [measure(width, 32, 2, arguments.repeats, device=device) for width in (1.0, 0.25)]
+    table = pd.DataFrame(rows).assign(device=name, torch=torch.__version__, python=platform.python_version()).round(4)
+    arguments.out.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(arguments.out, table.to_csv(index=False, lineterminator="\n").encode())
+    print(table.to_string(index=False))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,122 @@
+"""Execute a notebook under a profile, or refresh the outputs it is committed with.
+
+    python notebooks/run.py 04-how-accurate --profile laptop     into build/laptop/04-how-accurate.ipynb
+    python notebooks/run.py 04-how-accurate --refresh            in place, at the teaching size of its own parameters
+
+Nothing half-made is left behind: the result is moved into place when every cell has run. A failure names the notebook,
+the cell and the error, keeps what was executed as build/<profile>/<name>.failed.ipynb, and exits with status 1.
+"""
+
+import argparse
+import ast
+import os
+import sys
+from pathlib import Path
+
+import nbformat
+import papermill
+import yaml
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError, DeadKernelError
+from papermill.exceptions import PapermillExecutionError
+
+NOTEBOOKS = Path(__file__).parent
+BUILD = NOTEBOOKS.parent / "build"
+PROFILES = ("quick", "laptop", "paper")
+
+
+def parameter_names(notebook: nbformat.NotebookNode) -> list[str]:
+    """Return the names assigned in the cell tagged ``parameters``."""
+    cells = [c for c in notebook.cells if "parameters" in c.metadata.get("tags", [])]
+    if len(cells) != 1:
+        raise ValueError(f"{len(cells)} cells are tagged 'parameters': there must be one")
+    return [node.targets[0].id for node in ast.parse(cells[0].source).body if isinstance(node, ast.Assign)]
+
+
+def profile_parameters(name: str, profile: str) -> dict:
+    """Return what ``profile`` sets in notebook ``name``, its own name included.
+
+    Raises ValueError for a parameter that the notebook does not have: papermill would only warn.
+    """
+    path = NOTEBOOKS / "profiles" / f"{profile}.yaml"
+    parameters = {"profile": profile, **(yaml.safe_load(path.read_text(encoding="utf-8")).get(name) or {})}
+    known = parameter_names(nbformat.read(NOTEBOOKS / f"{name}.ipynb", as_version=4))
+    for parameter in parameters:
+        if parameter not in known:
+            raise ValueError(f"{path.name} sets {parameter!r}, which {name} does not have; it has {', '.join(known)}")
+    return parameters
+
+
+def without_stderr(notebook):
+    """Drop progress bars and warnings from the stored outputs: they were for whoever watched."""
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            cell.outputs = [o for o in cell.outputs if o.get("name") != "stderr"]
+    return notebook
+
+
+def write(notebook, path: Path):
+    """Write ``notebook`` so that ``path`` is never half-made."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.part")
+    nbformat.write(notebook, temporary)
+    os.replace(temporary, path)
+
+
+def execute(name: str, profile: str):
+    """Run notebook ``name`` under ``profile`` into build/<profile>."""
+    folder = BUILD / profile
+    folder.mkdir(parents=True, exist_ok=True)
+    partial, failed = folder / f".{name}.part.ipynb", folder / f"{name}.failed.ipynb"
+    try:
+        papermill.execute_notebook(
+            NOTEBOOKS / f"{name}.ipynb", partial, profile_parameters(name, profile),
+            cwd=NOTEBOOKS, kernel_name="python3", progress_bar=False, stderr_file=sys.stderr,
+        )  # fmt: skip
+    except BaseException:
+        if partial.exists():
+            os.replace(partial, failed)
+        raise
+    write(without_stderr(nbformat.read(partial, as_version=4)), folder / f"{name}.ipynb")
+    partial.unlink()
+    failed.unlink(missing_ok=True)
+
+
+def refresh(name: str):
+    """Run notebook ``name`` with its own parameters and store the outputs in it."""
+    path = NOTEBOOKS / f"{name}.ipynb"
+    notebook = nbformat.read(path, as_version=4)
+    NotebookClient(
+        notebook, kernel_name="python3", resources={"metadata": {"path": str(NOTEBOOKS)}},
+        record_timing=False, coalesce_streams=True,
+    ).execute()  # fmt: skip
+    notebook.metadata["kernelspec"] = {"display_name": "Python 3", "language": "python", "name": "python3"}
+    notebook.metadata["language_info"] = {"name": "python"}
+    write(without_stderr(notebook), path)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("name", help="the notebook's file name without .ipynb")
+    how = parser.add_mutually_exclusive_group(required=True)
+    how.add_argument("--profile", choices=PROFILES)
+    how.add_argument("--refresh", action="store_true")
+    arguments = parser.parse_args()
+    known = sorted(path.stem for path in NOTEBOOKS.glob("[0-9][0-9]-*.ipynb"))
+    if arguments.name not in known:
+        parser.error(f"no notebook {arguments.name!r}; there are {', '.join(known)}")
+    where = f"notebooks/{arguments.name}.ipynb"
+    try:
+        refresh(arguments.name) if arguments.refresh else execute(arguments.name, arguments.profile)
+    except PapermillExecutionError as error:
+        trace = "\n".join(error.traceback)
+        sys.exit(f"{trace}\n\n{where}, cell {error.cell_index}, failed: {error.ename}: {error.evalue}")
+    except CellExecutionError as error:
+        sys.exit(f"{error}\n\n{where} failed: {error.ename}: {error.evalue}")
+    except (DeadKernelError, ValueError, OSError) as error:
+        sys.exit(f"{where} failed: {type(error).__name__}: {error}")
+    print(f"{where}: done")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,62 @@
+"""The recordings that the first notebook shows, against the rules they record; and the benchmark's parts."""
+
+import numpy as np
+import torch
+
+from bso_lib import benchmark
+from bso_lib.data import load_dataset
+from bso_lib.diagnostics import record_neuron, record_training, record_weight
+from bso_lib.models import spiking_mlp, split_parameters
+from bso_lib.neurons import LIF
+from bso_lib.optim import TBSO
+
+
+def test_a_recorded_neuron_follows_its_equations():
+    currents = [0.6, 0.9, 0.1, 1.4, 0.0]
+    table = record_neuron(LIF(), currents)
+    u, s, a = 0.0, 0.0, 0.0
+    for row, current in zip(table.itertuples(), currents, strict=True):
+        u = 0.5 * (u - s) + current
+        s = float(u >= 1)
+        a = 0.5 * a + s
+        np.testing.assert_allclose([row.potential, row.spike, row.trace], [u, s, a], rtol=1e-6)
+    assert table["spike"].sum() == 2
+
+
+def test_a_recorded_weight_flips_exactly_above_the_threshold():
+    gradients = np.random.default_rng(0).standard_normal(300)
+    table = record_weight(gradients, gamma=0.1, beta=0.8)
+    assert (table["flipped"] == (table["agreement"] > np.float32(0.1))).all()
+    assert 5 < table["flipped"].sum() < 250
+    before = table["weight"].shift(fill_value=1.0)
+    assert ((table["weight"] != before) == table["flipped"]).all()
+
+
+def test_recorded_training_counts_flips():
+    train, _ = load_dataset("fashion-mini")
+    net = spiking_mlp(784, 16)
+    binary, real = split_parameters(net)
+    before = binary[0].detach().clone()
+    optimizers = [torch.optim.SGD(real, lr=0.1), TBSO(binary, 2)]
+    table = record_training(net, train, binary, optimizers, 2, steps=1)
+    assert table["flipped"].tolist() == [100 * float((binary[0] != before).float().mean())]
+    assert len(record_training(net, train, binary, optimizers, 2, steps=80)) == 80  # more than an epoch
+
+
+def test_the_benchmark_measures_both_sides_on_the_same_shapes():
+    row = benchmark.measure(1 / 16, batch_size=4, time_steps=2, repeats=3, side=16)
+    assert row["ratio_min"] <= row["ratio"] <= row["ratio_max"]
+    assert row["step_seconds"] > 0 < row["convolutions_seconds"]
+    step, model, images = benchmark.training_step(1 / 16, 4, 2, 16, 3, "cpu")
+    step()
+    shapes = []
+    real = torch.autograd.grad
+    run = benchmark.convolutions_alone(model, images, 2)
+    torch.autograd.grad = lambda out, inputs, *rest: shapes.append(tuple(out.shape)) or real(out, inputs, *rest)
+    try:
+        run()
+    finally:
+        torch.autograd.grad = real
+    assert len(shapes) == 2 * 8
+    assert shapes[0] == (4, 4, 16, 16)
+    assert shapes[7] == (4, 32, 2, 2)

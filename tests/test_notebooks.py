@@ -1,0 +1,157 @@
+"""The notebook contract: order, parameters, profiles, stored outputs, figures; and what happens when one fails."""
+
+import importlib.util
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pandas as pd
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[1]
+PATHS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+NAMES = [path.stem for path in PATHS]
+PROFILES = ("quick", "laptop", "paper")
+PROVENANCE = ["profile", "dataset", "seeds", "device", "torch", "python"]
+MAKEFILE = (ROOT / "Makefile").read_text()
+
+
+@pytest.fixture
+def runner():
+    spec = importlib.util.spec_from_file_location("run", ROOT / "notebooks" / "run.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(params=NAMES)
+def notebook(request):
+    return nbformat.read(ROOT / "notebooks" / f"{request.param}.ipynb", as_version=4)
+
+
+def code_cells(notebook):
+    return [c for c in notebook.cells if c.cell_type == "code" and c.source.strip()]
+
+
+def figures_saved(name):
+    source = "\n".join(c.source for c in code_cells(nbformat.read(ROOT / "notebooks" / f"{name}.ipynb", 4)))
+    return re.findall(r'save\(.*"([^"]+)"', source)
+
+
+def test_every_cell_is_executed_in_order_and_none_failed(notebook):
+    cells = code_cells(notebook)
+    assert [c.execution_count for c in cells] == list(range(1, len(cells) + 1))
+    for cell in cells:
+        for output in cell.outputs:
+            assert output.output_type != "error"
+            assert output.get("name") != "stderr"
+
+
+def test_a_notebook_is_prose_calls_and_figures(notebook):
+    assert notebook.cells[0].source.startswith("# ")
+    assert "**What the paper claims, and where.**" in notebook.cells[0].source or "ledger" in notebook.cells[0].source
+    assert "## Exercises" in "\n".join(c.source for c in notebook.cells if c.cell_type == "markdown")
+    assert re.search(r"\*\*(Next|Back to):\*\*", notebook.cells[-1].source)
+    for cell in code_cells(notebook):
+        assert not re.search(r"^\s*class |\.backward\(|^%|^!", cell.source, flags=re.M)
+    assert notebook.metadata.kernelspec.name == "python3"
+    assert str(ROOT) not in nbformat.writes(notebook)
+    for link in re.findall(r"\]\(([^)#:]+\.ipynb)\)", "\n".join(c.source for c in notebook.cells)):
+        assert (ROOT / "notebooks" / link).exists(), link
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_profiles_set_only_parameters_that_exist(profile, runner):
+    settings = yaml.safe_load((ROOT / "notebooks" / "profiles" / f"{profile}.yaml").read_text())
+    assert set(settings) == set(NAMES)
+    for name in NAMES:
+        values = runner.profile_parameters(name, profile)
+        assert values["profile"] == profile
+        assert not [k for k, v in values.items() if isinstance(v, str) and re.fullmatch(r"[\d.]+e-?\d+", v)], (
+            "YAML reads 1e-3 as text: write 1.0e-3"
+        )
+
+
+def test_a_profile_key_that_does_not_exist_is_refused(runner, tmp_path, monkeypatch):
+    (tmp_path / "profiles").mkdir()
+    (tmp_path / "profiles" / "quick.yaml").write_text("04-how-accurate: {sedes: [0]}")
+    (tmp_path / "04-how-accurate.ipynb").write_text((ROOT / "notebooks" / "04-how-accurate.ipynb").read_text())
+    monkeypatch.setattr(runner, "NOTEBOOKS", tmp_path)
+    with pytest.raises(ValueError, match="sets 'sedes', which 04-how-accurate does not have; it has profile, dataset"):
+        runner.profile_parameters("04-how-accurate", "quick")
+
+
+def test_make_knows_every_notebook_and_every_figure():
+    listed = {name: figures.split() for name, figures in re.findall(r"^FIGURES_(\S+) := (.*)$", MAKEFILE, flags=re.M)}
+    assert sorted(listed) == NAMES
+    for name in NAMES:
+        assert figures_saved(name) == [f"{name}-{figure}" for figure in listed[name]]
+
+
+def test_the_laptop_figures_are_committed_with_their_provenance():
+    folder = ROOT / "figures" / "laptop"
+    stems = {stem for name in NAMES for stem in figures_saved(name)}
+    assert {p.stem for p in folder.glob("*.png")} == {p.stem for p in folder.glob("*.pdf")} == stems
+    for stem in stems:
+        table = pd.read_csv(folder / f"{stem}.csv")
+        assert list(table.columns[-len(PROVENANCE) :]) == PROVENANCE
+        assert set(table["profile"]) == {"laptop"}
+        assert len(table)
+    tracked = subprocess.run(["git", "ls-files", "figures"], cwd=ROOT, capture_output=True, text=True).stdout
+    assert "figures/quick" not in tracked
+
+
+def write_notebook(folder, *sources):
+    cells = [nbformat.v4.new_code_cell('profile = "teaching"', metadata={"tags": ["parameters"]})]
+    cells += [nbformat.v4.new_code_cell(source) for source in sources]
+    (folder / "profiles").mkdir(parents=True, exist_ok=True)
+    (folder / "profiles" / "quick.yaml").write_text("{}")
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), folder / "01-x.ipynb")
+
+
+def run_notebook(folder):
+    """Run a copy of notebooks/run.py on the notebooks in ``folder``."""
+    (folder / "run.py").write_text((ROOT / "notebooks" / "run.py").read_text())
+    command = [sys.executable, str(folder / "run.py"), "01-x", "--profile", "quick"]
+    return subprocess.run(command, capture_output=True, text=True)
+
+
+def test_a_failing_notebook_is_named_with_cell_and_error_and_leaves_nothing_half_made(tmp_path):
+    folder = tmp_path / "notebooks"
+    write_notebook(folder, "x = 1", "print(profile)\nraise ZeroDivisionError('no luck')", "y = 2")
+    done = run_notebook(folder)
+    assert done.returncode == 1
+    assert re.search(r"notebooks/01-x.ipynb, cell \d, failed: ZeroDivisionError: no luck", done.stderr)
+    assert "print(profile)" in done.stderr  # the cell's own source
+    built = tmp_path / "build" / "quick"
+    assert [p.name for p in built.iterdir()] == ["01-x.failed.ipynb"]
+
+    write_notebook(folder, "import sys; print('shown'); print('progress', file=sys.stderr); profile")
+    assert run_notebook(folder).returncode == 0
+    assert [p.name for p in built.iterdir()] == ["01-x.ipynb"]
+    outputs = nbformat.read(built / "01-x.ipynb", as_version=4).cells[-1].outputs
+    assert [o.get("name") for o in outputs] == ["stdout", None]
+    assert outputs[1].data["text/plain"] == "'quick'"
+
+
+def test_a_notebook_that_does_not_exist_is_refused():
+    command = [sys.executable, str(ROOT / "notebooks" / "run.py"), "77-x", "--profile", "quick"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "no notebook '77-x'; there are 00-start-here" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("goal", "expected"),
+    [([], "make reproduce"), (["PROFILE=tiny"], "PROFILE=tiny: must be quick, laptop or paper")],
+)
+def test_make_alone_lists_the_targets_and_refuses_an_unknown_profile(goal, expected):
+    done = subprocess.run(["make", "--no-print-directory", *goal], cwd=ROOT, capture_output=True, text=True)
+    assert expected in done.stdout + done.stderr
+    assert (done.returncode == 0) == (goal == [])
+    if not goal:
+        for target in ("env", "lab", "reproduce", "notebooks", "test", "lint", "bench", "clean"):
+            assert f"make {target} " in done.stdout

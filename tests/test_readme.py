@@ -1,0 +1,30 @@
+"""README's ten lines run as printed, and what it points to exists."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+
+
+def test_the_ten_lines_run_as_printed(tmp_path):
+    (code,) = re.findall(r"```python\n(.*?)```", README, flags=re.S)
+    assert len([line for line in code.splitlines() if line.strip()]) <= 14
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "every weight is a bit: True\n"
+
+
+def test_links_and_pictures_exist():
+    for target in re.findall(r"\]\(([^)#]+)\)", README):
+        if "://" not in target:
+            assert (ROOT / target).exists(), target
+
+
+def test_the_tree_is_the_tree():
+    (tree,) = re.findall(r"```text\n(.*?)```", README, flags=re.S)
+    named = set(re.findall(r"^    (\w+\.py)", tree, flags=re.M))
+    modules = {p.name for p in (ROOT / "bso_lib").glob("*.py")} - {"__init__.py"}
+    assert named == modules
