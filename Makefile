@@ -24,11 +24,11 @@ BUILD := build/$(PROFILE)
 FIGURES := figures/$(PROFILE)
 pictures = $(foreach figure,$(FIGURES_$(1)),$(FIGURES)/$(1)-$(figure).png)
 
-# Threads that spin while they wait slow each other down some forty times when two processes share the cores
-# (make -j2); and memory given back to the system after each operation costs a third of a small training step.
-export GOMP_SPINCOUNT ?= 1000
+# Memory given back to the system after each operation would cost a third of a small training step.
 export MALLOC_MMAP_THRESHOLD_ ?= 4294967296
 export MALLOC_TRIM_THRESHOLD_ ?= 8589934592
+# Under make -j, threads that spin while they wait would slow the other notebook's down some forty times.
+shared_cores = $(if $(filter -j%,$(MAKEFLAGS)),GOMP_SPINCOUNT=1000)
 
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
@@ -58,7 +58,7 @@ endif
 	@echo "figures and ledger of profile $(PROFILE): $(FIGURES)"
 
 $(BUILD)/%.ipynb: notebooks/%.ipynb notebooks/profiles/$(PROFILE).yaml notebooks/run.py $(SOURCES) $(STAMP)
-	$(RUN) notebooks/run.py $* --profile $(PROFILE)
+	$(shared_cores) $(RUN) notebooks/run.py $* --profile $(PROFILE)
 
 $(BUILD)/04-how-accurate.ipynb $(BUILD)/05-more-time-steps.ipynb: notebooks/tuning/fashion-mini.csv
 
@@ -68,7 +68,7 @@ $(BUILD)/99-ledger.ipynb: $(foreach notebook,$(EXPERIMENTS),$(call pictures,$(no
 # A notebook writes its figures itself; one that is missing although its notebook is up to date is made again.
 define figure_rule
 $(FIGURES)/$(1)-$(2).png: $(BUILD)/$(1).ipynb
-	@test -f $$@ || $(RUN) notebooks/run.py $(1) --profile $(PROFILE)
+	@test -f $$@ || $$(shared_cores) $(RUN) notebooks/run.py $(1) --profile $(PROFILE)
 	@touch $$@
 endef
 $(foreach notebook,$(NOTEBOOKS),$(foreach figure,$(FIGURES_$(notebook)),$(eval $(call figure_rule,$(notebook),$(figure)))))

@@ -18,7 +18,7 @@ import pandas as pd
 import torch
 from safetensors.torch import load_file, save
 from torch.optim.lr_scheduler import LambdaLR
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from bso_lib.checkpoint import (
     DamagedCheckpoint,

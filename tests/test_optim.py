@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from bso_lib.layers import grid_sign, ste_sign
 from bso_lib.optim import BSO, TBSO, constant, cosine, inverse_sqrt, stepwise
 
 
@@ -155,10 +156,10 @@ def test_bso_without_threshold_is_unclipped_latent_sgd_with_weight_decay_one():
         before = w.detach().clone()
         w.grad = torch.autograd.grad((inputs[batch] @ w.t() - targets[batch]).square().mean(), w)[0]
         bso.step()
-        binary = torch.where(latent >= 0, 1.0, -1.0).double().requires_grad_()
-        latent.grad = torch.autograd.grad((inputs[batch] @ binary.t() - targets[batch]).square().mean(), binary)[0]
+        sgd.zero_grad()
+        (inputs[batch] @ ste_sign(latent, clip=False).t() - targets[batch]).square().mean().backward()
         sgd.step()
-        assert torch.equal(w, torch.where(latent >= 0, 1.0, -1.0).double())
+        assert torch.equal(w, grid_sign(latent))
         torch.testing.assert_close(latent.detach(), -bso.state[w]["momentum"], rtol=1e-12, atol=1e-15)
         flips += int((w != before).sum())
     assert flips > 50
