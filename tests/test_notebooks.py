@@ -38,7 +38,7 @@ def code_cells(notebook):
 
 def figures_saved(name):
     source = "\n".join(c.source for c in code_cells(nbformat.read(ROOT / "notebooks" / f"{name}.ipynb", 4)))
-    return re.findall(r'save\(.*"([^"]+)"', source)
+    return re.findall(r'\bsave\([^"]*"([^"]+)"', source)
 
 
 def test_every_cell_is_executed_in_order_and_none_failed(notebook):
@@ -109,7 +109,8 @@ def write_notebook(folder, *sources):
     cells += [nbformat.v4.new_code_cell(source) for source in sources]
     (folder / "profiles").mkdir(parents=True, exist_ok=True)
     (folder / "profiles" / "quick.yaml").write_text("{}")
-    nbformat.write(nbformat.v4.new_notebook(cells=cells), folder / "01-x.ipynb")
+    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=kernel), folder / "01-x.ipynb")
 
 
 def run_notebook(folder):
