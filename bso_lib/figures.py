@@ -73,7 +73,10 @@ def save(figure, data: pd.DataFrame, stem: str, origin: dict[str, str]):
 
     ``origin``: what :func:`provenance` returns; its entries become columns of the csv, and its profile the folder.
     A note of it is put under the figure. Bytes depend on the content alone: no date is written.
+    Raises ValueError if ``data`` has a column of the same name as an entry of ``origin``.
     """
+    if clash := set(data.columns) & set(origin):
+        raise ValueError(f"the data of {stem} has columns that provenance writes: {', '.join(sorted(clash))}")
     folder = figures_folder(origin["profile"])
     folder.mkdir(parents=True, exist_ok=True)
     figure.supxlabel(caption(origin), fontsize="x-small", color="#555555", x=0.99, ha="right")

@@ -51,6 +51,12 @@ def test_a_failure_leaves_the_old_figure_whole(folder, monkeypatch):
     assert (folder / "f.png").read_bytes() == before
 
 
+def test_a_column_that_provenance_would_overwrite_is_refused(folder):
+    with pytest.raises(ValueError, match="the data of f has columns that provenance writes: dataset, seeds"):
+        save(draw(), pd.DataFrame({"dataset": ["x"], "seeds": [1], "y": [2]}), "f", ORIGIN)
+    assert not folder.exists()
+
+
 def test_caption_and_provenance_without_data():
     origin = provenance([], "quick")
     assert (origin["dataset"], origin["seeds"]) == ("none", "none")

@@ -38,7 +38,7 @@ def code_cells(notebook):
 
 def figures_saved(name):
     source = "\n".join(c.source for c in code_cells(nbformat.read(ROOT / "notebooks" / f"{name}.ipynb", 4)))
-    return re.findall(r'\bsave\([^"]*"([^"]+)"', source)
+    return re.findall(rf'"({name}-[^"]+)"', source)
 
 
 def test_every_cell_is_executed_in_order_and_none_failed(notebook):
