@@ -156,3 +156,34 @@ def test_make_alone_lists_the_targets_and_refuses_an_unknown_profile(goal, expec
     if not goal:
         for target in ("env", "lab", "reproduce", "notebooks", "test", "lint", "bench", "clean"):
             assert f"make {target} " in done.stdout
+
+
+def test_published_numbers_in_prose_are_the_tables():
+    known = set()
+    for table in ("table2", "figure5"):
+        frame = pd.read_csv(ROOT / "bso_lib" / "published" / f"{table}.csv")
+        known |= {f"{v:.2f}" for c in ("accuracy_percent", "model_size_mb") if c in frame for v in frame[c].dropna()}
+    quoted = []
+    for path in PATHS:
+        prose = "\n".join(c.source for c in nbformat.read(path, as_version=4).cells if c.cell_type == "markdown")
+        quoted += re.findall(r"(\d+\.\d\d) (?:%|MB)", prose)
+    assert len(quoted) >= 9
+    assert set(quoted) <= known
+
+
+def test_the_paper_profile_has_the_published_hyperparameters():
+    table = pd.read_csv(ROOT / "bso_lib" / "published" / "hyperparameters.csv", dtype=str)
+    profile = yaml.safe_load((ROOT / "notebooks" / "profiles" / "paper.yaml").read_text())
+    names = {"cifar10": "CIFAR-10", "cifar100": "CIFAR-100"}
+    checked = 0
+    for settings in profile.values():
+        for method in ("BSO", "T-BSO"):
+            if method not in settings.get("overrides", {}):
+                continue
+            row = table[(table["method"] == method) & (table["dataset"] == names[settings["dataset"]])].iloc[0]
+            own = settings["overrides"][method]
+            assert own["gamma"] == float(row["gamma"])
+            assert own["beta1"] == pytest.approx(1 - float(row["one_minus_beta1"]))
+            assert settings["epochs"] == int(row["epochs"])
+            checked += 1
+    assert checked == 4
