@@ -13,11 +13,12 @@ endif
 
 # The figures of each notebook; tests/test_notebooks.py checks this list against what the notebooks save.
 FIGURES_00-start-here := neuron flip-rule small-network trained-network
+FIGURES_02-gradients-over-time := direction size
 FIGURES_04-how-accurate := tuning accuracy
 FIGURES_05-more-time-steps := accuracy
 FIGURES_99-ledger := verdicts
 
-EXPERIMENTS := 00-start-here 04-how-accurate 05-more-time-steps
+EXPERIMENTS := 00-start-here 02-gradients-over-time 04-how-accurate 05-more-time-steps
 NOTEBOOKS := $(EXPERIMENTS) 99-ledger
 SOURCES := $(shell find bso_lib -name '*.py' -o -name '*.csv' -o -name '*.npz')
 BUILD := build/$(PROFILE)

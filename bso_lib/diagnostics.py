@@ -1,10 +1,14 @@
-"""Look inside while it runs: a neuron, a weight, a network's flips, each recorded as a table."""
+"""Look inside while it runs: a neuron, a weight, a network's flips and gradients, each recorded as a table."""
+
+import copy
 
 import pandas as pd
 import torch
+import torch.nn.functional as F
 
+from bso_lib.layers import TracedConv2d
 from bso_lib.optim import BSO
-from bso_lib.training import train_batch
+from bso_lib.training import frame, train_batch
 
 
 @torch.no_grad()
@@ -63,4 +67,42 @@ def record_training(model, split, binary, optimizers, time_steps, steps, batch_s
             rows.append({"step": len(rows), "loss": float(loss), "accuracy": accuracy, "flipped": 100 * flips / total})
             if len(rows) == steps:
                 break
+    return pd.DataFrame(rows)
+
+
+def gradients_over_time(model, images, labels, time_steps) -> dict[int, torch.Tensor]:
+    """Return G[t] of each conv behind the first, by its number (2, 3, ...): (time_steps, weights), online, float32.
+
+    One batch in training mode, no update between the steps (Eq. 10 without the sum); ``model`` itself is not touched.
+    """
+    model = copy.deepcopy(model).train()
+    convs = [layer for layer in model.modules() if isinstance(layer, TracedConv2d)][1:]
+    found = {number: [] for number in range(2, 2 + len(convs))}
+    model.reset_state()
+    for t in range(time_steps):
+        model.zero_grad()
+        (F.cross_entropy(model(frame(images, t)), labels) / time_steps).backward()
+        for number, conv in zip(found, convs, strict=True):
+            found[number].append(conv.weight.grad.flatten().clone())
+    return {number: torch.stack(steps) for number, steps in found.items()}
+
+
+def cosine_similarity_over_time(gradients: dict[int, torch.Tensor]) -> pd.DataFrame:
+    """Return the cosine of G[t] and G[t'] (Fig. 3): a row per conv, t and t_prime, for :func:`gradients_over_time`."""
+    rows = []
+    for number, steps in gradients.items():
+        directions = F.normalize(steps.double(), dim=1)
+        for t, line in enumerate((directions @ directions.t()).tolist()):
+            rows += [{"conv": number, "t": t, "t_prime": other, "cosine": value} for other, value in enumerate(line)]
+    return pd.DataFrame(rows)
+
+
+def second_moment_over_time(gradients: dict[int, torch.Tensor]) -> pd.DataFrame:
+    """Return mean(G[t]^2), whose running mean is T-BSO's v[t]: a row per conv and t; ``relative`` to its t = 0."""
+    rows = []
+    for number, steps in gradients.items():
+        moments = steps.double().square().mean(1)
+        for t, moment in enumerate(moments.tolist()):
+            relative = moment / float(moments[0])
+            rows.append({"conv": number, "t": t, "second_moment": moment, "relative": relative})
     return pd.DataFrame(rows)

@@ -5,10 +5,18 @@ import torch
 
 from bso_lib import benchmark
 from bso_lib.data import load_dataset
-from bso_lib.diagnostics import record_neuron, record_training, record_weight
-from bso_lib.models import spiking_mlp, split_parameters
+from bso_lib.diagnostics import (
+    cosine_similarity_over_time,
+    gradients_over_time,
+    record_neuron,
+    record_training,
+    record_weight,
+    second_moment_over_time,
+)
+from bso_lib.models import spiking_mlp, split_parameters, vgg11
 from bso_lib.neurons import LIF
 from bso_lib.optim import TBSO
+from bso_lib.training import train_batch
 
 
 def test_a_recorded_neuron_follows_its_equations():
@@ -41,6 +49,29 @@ def test_recorded_training_counts_flips():
     table = record_training(net, train, binary, optimizers, 2, steps=1)
     assert table["flipped"].tolist() == [100 * float((binary[0] != before).float().mean())]
     assert len(record_training(net, train, binary, optimizers, 2, steps=80)) == 80  # more than an epoch
+
+
+def test_gradients_over_time_sum_to_the_accumulated_gradient_and_touch_nothing(tiny_batch):
+    images, labels = tiny_batch
+    net = vgg11(10, 1, width=1 / 16, trace="ottt", batch_norm="per-step", time_steps=3)
+    before = {k: v.clone() for k, v in net.state_dict().items()}
+    found = gradients_over_time(net, images, labels, 3)
+    assert all(torch.equal(v, before[k]) for k, v in net.state_dict().items())
+    assert list(found) == [2, 3, 4, 5, 6, 7, 8]
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.0)
+    optimizer.zero_grad = lambda: None  # keep the accumulated gradient
+    train_batch(net, images, labels, [optimizer], 3, "accumulated")
+    torch.testing.assert_close(found[2].sum(0), net[3].weight.grad.flatten())
+    assert found[8].shape == (3, 32 * 32 * 9)
+
+
+def test_cosines_and_second_moments_over_time():
+    gradients = {2: torch.tensor([[1.0, 0.0], [3.0, 4.0], [-2.0, 0.0]])}
+    cosine = cosine_similarity_over_time(gradients).set_index(["t", "t_prime"])["cosine"]
+    np.testing.assert_allclose([cosine[0, 0], cosine[0, 1], cosine[1, 0], cosine[0, 2]], [1, 0.6, 0.6, -1])
+    moments = second_moment_over_time(gradients)
+    np.testing.assert_allclose(moments["second_moment"], [0.5, 12.5, 2.0])
+    np.testing.assert_allclose(moments["relative"], [1, 25, 4])
 
 
 def test_the_benchmark_measures_both_sides_on_the_same_shapes():
