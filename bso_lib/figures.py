@@ -25,7 +25,7 @@ COLORS = ("#000000", "#0072B2", "#D55E00", "#E69F00", "#999999")
 
 
 def use_style():
-    """Set the companion's matplotlib style for this session."""
+    """Set the companion's matplotlib style from now on."""
     sns.set_theme(context="notebook", style="ticks", palette=list(COLORS))
     plt.rcParams.update(
         {
