@@ -11,17 +11,16 @@ from bso_lib.optim import BSO
 from bso_lib.training import frame, train_batch
 
 
-@torch.no_grad()
 def record_neuron(lif, currents) -> pd.DataFrame:
     """Feed ``currents`` (T,) to one LIF neuron; return a row per t: current, potential u[t], spike s[t], trace a[t].
 
-    The trace is the OTTT one, a[t] = decay a[t-1] + s[t] (Eq. 7).
+    Spikes and trace are those ``lif`` itself puts out (Eq. 2, 3, 7); it must be one with a trace.
     """
     lif.reset_state()
-    rows, trace = [], 0.0
+    rows = []
     for t, current in enumerate(currents):
-        spike = float(lif(torch.as_tensor(current, dtype=torch.float32)).values)
-        trace = lif.decay * trace + spike
+        out = lif(torch.as_tensor(current, dtype=torch.float32))
+        spike, trace = float(out.values), float(out.trace)
         potential = float(lif.membrane) + lif.threshold * spike  # membrane is kept after the reset
         rows.append({"t": t, "current": float(current), "potential": potential, "spike": spike, "trace": trace})
     lif.reset_state()

@@ -43,16 +43,17 @@ def use_style():
     )
 
 
-def provenance(results: list[RunResult], profile: str) -> dict[str, str]:
+def provenance(results: list[RunResult], profile: str, **given) -> dict[str, str]:
     """Return where ``results`` come from: profile, data sets, seeds, devices and versions, each as text.
 
-    Without results (a figure of equations alone) data set and seeds are "none".
+    ``given`` replaces entries that no run tells, such as ``dataset`` and ``seeds`` of a figure without runs.
+    Raises ValueError if data set or seeds are then still unknown, or for an entry of another name.
     """
 
-    def values(items, otherwise="none"):
+    def values(items, otherwise=""):
         return ", ".join(sorted({str(item) for item in items})) or otherwise
 
-    return {
+    origin = {
         "profile": profile,
         "dataset": values(r.config.dataset for r in results),
         "seeds": values(r.config.seed for r in results),
@@ -60,12 +61,17 @@ def provenance(results: list[RunResult], profile: str) -> dict[str, str]:
         "torch": values((r.provenance["torch"] for r in results), torch.__version__),
         "python": values((r.provenance["python"] for r in results), platform.python_version()),
     }
+    if unknown := set(given) - set(origin):
+        raise ValueError(f"provenance has no entry {', '.join(sorted(unknown))}; it has {', '.join(origin)}")
+    origin |= {name: str(value) for name, value in given.items()}
+    if missing := [name for name, value in origin.items() if not value]:
+        raise ValueError(f"provenance lacks {', '.join(missing)}: no run tells it, so give it")
+    return origin
 
 
 def caption(origin: dict[str, str]) -> str:
     """Return the one-line source note that stands under a figure."""
-    data = "" if origin["dataset"] == "none" else f"{origin['dataset']}, seeds {origin['seeds']}, "
-    return f"{data}profile {origin['profile']}"
+    return f"{origin['dataset']}, seeds {origin['seeds']}, profile {origin['profile']}"
 
 
 def save(figure, data: pd.DataFrame, stem: str, origin: dict[str, str]):

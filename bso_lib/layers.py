@@ -42,7 +42,7 @@ def ste_sign(latent: torch.Tensor, clip: bool = True) -> torch.Tensor:
 class TracedConv2d(nn.Conv2d):
     """A real-valued conv without bias, ``nn.Conv2d``'s arguments; takes a tensor or :class:`Spikes`, returns a tensor.
 
-    Raises ValueError for string or non-zero padding modes, which the trace gradient does not cover.
+    Raises ValueError for padding given as a string, which the trace gradient does not cover.
     """
 
     def __init__(self, in_channels, out_channels, kernel_size, stride=1, padding=0, dilation=1, groups=1):

@@ -27,17 +27,20 @@ SETTINGS = ("lr", "latent_lr", "gamma", "beta1")  # what the grids vary
 
 
 def tune(base: RunConfig, labels=tuple(METHODS), progress: bool = True) -> pd.DataFrame:
-    """Return one row per method and candidate: its settings and validation accuracy in percent (NaN: diverged)."""
+    """Return one row per method and candidate: settings, validation accuracy in percent (NaN: diverged), machine."""
     base = replace(base, evaluate_on="validation")
     rows = []
     for label in labels:
         for settings in GRID[METHODS[label]["method"]]:
             config = method_config(base, label, **settings)
+            row = {"method": label, **settings, "validation_accuracy": float("nan")}
             try:
-                accuracy = run(config, progress=progress).accuracy
+                result = run(config, progress=progress)
             except ArithmeticError:
-                accuracy = float("nan")
-            rows.append({"method": label, **settings, "validation_accuracy": accuracy})
+                rows.append(row)
+                continue
+            origin = {name: result.provenance[name] for name in ("device", "torch", "python")}
+            rows.append({**row, "validation_accuracy": result.accuracy, **origin})
     where = {"dataset": base.dataset, "width": base.width, "time_steps": base.time_steps, "epochs": base.epochs}
     return pd.DataFrame(rows).assign(**where, seed=base.seed)
 

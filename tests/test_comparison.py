@@ -71,6 +71,8 @@ def test_tune_trains_on_validation_splits_and_reports_divergence(monkeypatch, tm
     assert {c.evaluate_on for c in seen} == {"validation"}
     assert table["validation_accuracy"].isna().tolist() == [False, True]
     assert table["lr"].tolist() == [0.1, 1.0]
+    assert table["device"].str.startswith("cpu").tolist()[0]  # where it ran stands beside it
+    assert set(pd.read_csv(TABLE).columns) >= {"dataset", "seed", "device", "torch", "python"}
 
 
 def test_runs_come_back_as_a_table(monkeypatch, tmp_path):

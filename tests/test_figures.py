@@ -57,11 +57,15 @@ def test_a_column_that_provenance_would_overwrite_is_refused(folder):
     assert not folder.exists()
 
 
-def test_caption_and_provenance_without_data():
-    origin = provenance([], "quick")
-    assert (origin["dataset"], origin["seeds"]) == ("none", "none")
-    assert caption(origin) == "profile quick"
+def test_caption_and_provenance_name_data_set_profile_and_seeds():
     assert caption(ORIGIN) == "fashion-mini, seeds 0, 1, profile quick"
+    origin = provenance([], "quick", dataset="generated input", seeds=3)
+    assert caption(origin) == "generated input, seeds 3, profile quick"
+    assert list(origin) == list(ORIGIN)
+    with pytest.raises(ValueError, match="provenance lacks dataset, seeds"):
+        provenance([], "quick")
+    with pytest.raises(ValueError, match="provenance has no entry seed; it has profile, dataset, seeds"):
+        provenance([], "quick", dataset="x", seed=1)
 
 
 def test_every_method_has_its_own_marker():
