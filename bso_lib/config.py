@@ -15,6 +15,22 @@ WEIGHTS = {"fp": "real", "ste": "latent", "bso": "binary", "t-bso": "binary"}
 SCHEDULES = ("constant", "inverse-sqrt", "stepwise", "cosine")
 PRECISIONS = ("float32", "bfloat16")
 EVALUATIONS = ("test", "validation")
+REAL_SCHEDULES = ("cosine", "constant")
+STARTS = ("grid", "kaiming")
+EPS_PLACES = ("inside", "outside")
+SIGNS_OF_ZERO = ("keep", "zero")
+# What the published code does where the paper's text says otherwise or nothing (see notebook 13).
+PUBLISHED_CODE = {
+    "trace": "ndot-code",
+    "batch_norm": "shared",
+    "schedule": "stepwise",
+    "real_schedule": "constant",
+    "start": "kaiming",
+    "eps": 1e-10,
+    "eps_place": "outside",
+    "sign_of_zero": "zero",
+    "mse_weight": 0.05,
+}
 
 
 @dataclass(frozen=True)
@@ -28,13 +44,20 @@ class RunConfig:
     evaluate_on     "test", or "validation": the last tenth of the training images, which are then not trained on
     augment         any of "crop", "flip", "cutout"
     width, batch_norm, time_steps   see ``bso_lib.models.vgg11``
-    lr, momentum    SGD of the real-valued parameters; cosine to 0 over the run, step by step
-    latent_lr       "ste" only: SGD of the latent weights, same momentum and cosine
-    gamma, beta1, beta2   BSO (beta = beta1) and T-BSO
-    schedule        factor on gamma and 1 - beta1: "constant", "cosine" (to 0 over the run), "inverse-sqrt" (of the
-                    number of batches), "stepwise" (0.1 every step_epochs epochs, as the published code)
+    lr, momentum    SGD of the real-valued parameters
+    real_schedule   factor on lr: "cosine" to 0 over the run, step by step, or "constant" (what the published code does)
+    latent_lr, ste_clip   "ste" only: SGD of the latent weights, same momentum; whether Eq. 4 is cut to |w| <= 1
+    gamma, beta1, beta2, eps   BSO (beta = beta1) and T-BSO
+    schedule        factor on gamma and 1 - beta1, or on latent_lr: "constant", "cosine" (to 0 over the run),
+                    "inverse-sqrt" (of the number of batches), "stepwise" (0.1 every step_epochs epochs, published code)
+    start, eps_place, sign_of_zero   "t-bso" only: see ``bso_lib.published_code``; start "grid" or "kaiming"
+    mse_weight      k of the published code's loss, see ``bso_lib.training.train_batch``
     precision       "float32", or "bfloat16" for autocast
+    record_flips    keep which binary or latent weights flip and when, see ``bso_lib.flips``
+    snapshot_every  keep the weights at the start and after every so many epochs; 0: only the last ones
     device          "auto" (CUDA when present), "cpu" or "cuda"
+
+    PUBLISHED_CODE holds all of the published code's choices, for ``replace(config, **PUBLISHED_CODE)``.
     """
 
     method: str = "t-bso"
@@ -51,13 +74,22 @@ class RunConfig:
     batch_size: int = 128
     lr: float = 0.1
     momentum: float = 0.0
+    real_schedule: str = "cosine"
     latent_lr: float = 0.1
+    ste_clip: bool = True
     gamma: float = 5e-7
     beta1: float = 0.999
     beta2: float = 0.99999
+    eps: float = 1e-20
     schedule: str = "constant"
     step_epochs: int = 50
+    start: str = "grid"
+    eps_place: str = "inside"
+    sign_of_zero: str = "keep"
+    mse_weight: float = 0.0
     precision: str = "float32"
+    record_flips: bool = True
+    snapshot_every: int = 0
     seed: int = 0
     device: str = "auto"
 
@@ -66,7 +98,8 @@ class RunConfig:
         for name, allowed in {
             "method": tuple(WEIGHTS), "training": TRAININGS, "trace": TRACES, "dataset": DATASETS,
             "evaluate_on": EVALUATIONS, "batch_norm": BATCH_NORMS, "schedule": SCHEDULES, "precision": PRECISIONS,
-            "device": ("auto", "cpu", "cuda"),
+            "device": ("auto", "cpu", "cuda"), "real_schedule": REAL_SCHEDULES, "start": STARTS,
+            "eps_place": EPS_PLACES, "sign_of_zero": SIGNS_OF_ZERO,
         }.items():  # fmt: skip
             self._require(name, getattr(self, name) in allowed, f"must be one of {', '.join(allowed)}")
         for name in self.augment:
@@ -76,12 +109,20 @@ class RunConfig:
             value = getattr(self, name)
             ok = isinstance(value, int) and not isinstance(value, bool) and value >= 1
             self._require(name, ok, "must be a whole number, at least 1")
-        ok = isinstance(self.seed, int) and not isinstance(self.seed, bool) and self.seed >= 0
-        self._require("seed", ok, "must be a whole number, at least 0")
-        for name in ("lr", "latent_lr", "gamma"):
+        for name in ("seed", "snapshot_every"):
+            value = getattr(self, name)
+            ok = isinstance(value, int) and not isinstance(value, bool) and value >= 0
+            self._require(name, ok, "must be a whole number, at least 0")
+        for name in ("ste_clip", "record_flips"):
+            self._require(name, isinstance(getattr(self, name), bool), "must be True or False")
+        for name in ("lr", "latent_lr", "gamma", "eps"):
             self._require(name, self._number(name) >= 0, "must be a finite number, at least 0")
-        for name in ("momentum", "beta1", "beta2"):
+        for name in ("momentum", "beta1", "beta2", "mse_weight"):
             self._require(name, 0 <= self._number(name) < 1, "must be in [0, 1)")
+        for name in ("start", "eps_place", "sign_of_zero"):
+            default = type(self).__dataclass_fields__[name].default
+            allowed = self.method == "t-bso" or getattr(self, name) == default
+            self._require(name, allowed, f"must be {default!r} for method {self.method!r}: it is a switch of T-BSO")
         self._require("width", 1 / 64 <= self._number("width") <= 1, "must be from 1/64 to 1")
 
     def _number(self, name):

@@ -1,4 +1,7 @@
-"""Look inside while it runs: a neuron, a weight, a network's flips and gradients, each recorded as a table."""
+"""Look inside while it runs: a neuron, a weight, a network's flips and gradients, each recorded as a table.
+
+Every run keeps its flips (``bso_lib.flips.FlipRecorder``, part of ``RunResult.flips``); the tables at the end read them.
+"""
 
 import copy
 
@@ -6,6 +9,7 @@ import pandas as pd
 import torch
 import torch.nn.functional as F
 
+from bso_lib.flips import FlipRecord
 from bso_lib.layers import TracedConv2d
 from bso_lib.optim import BSO
 from bso_lib.training import frame, train_batch
@@ -105,3 +109,48 @@ def second_moment_over_time(gradients: dict[int, torch.Tensor]) -> pd.DataFrame:
             relative = moment / float(moments[0])
             rows.append({"conv": number, "t": t, "second_moment": moment, "relative": relative})
     return pd.DataFrame(rows)
+
+
+def flip_rates(record: FlipRecord) -> pd.DataFrame:
+    """Return, a row per epoch and layer, ``ff_ratio`` and ``held``, both in percent.
+
+    ``ff_ratio``: share of the weights that flip in one update, mean over the epoch's updates. ``held``: share of the
+    weights that would have flipped with gamma = 0 and that the threshold kept, mean over the updates looked at.
+    """
+    epochs = record.epochs
+    ff_ratio = 100 * epochs["flips"] / (epochs["weights"] * epochs["updates"])
+    held = 100 * epochs["held"] / (epochs["weights"] * epochs["looks"]).where(epochs["looks"] > 0)
+    return epochs[["epoch", "layer", "weights"]].assign(ff_ratio=ff_ratio, held=held)
+
+
+def flip_summary(record: FlipRecord) -> pd.DataFrame:
+    """Return, a row per layer: flips_per_weight, never_flipped (percent of weights) and c2i_ratio (percent of flips).
+
+    The C2I ratio is the share of flips that leave the sign which the weight finally has: flips in vain.
+    """
+    layers = record.layers
+    return layers[["layer", "weights"]].assign(
+        flips_per_weight=layers["flips"] / layers["weights"],
+        never_flipped=100 * layers["never_flipped"] / layers["weights"],
+        c2i_ratio=100 * layers["leaving"] / layers["flips"].where(layers["flips"] > 0),
+    )
+
+
+def over_layers(table: pd.DataFrame, by: str | None = None) -> pd.DataFrame:
+    """Return the weighted mean of a table of :func:`flip_rates` or :func:`flip_summary`, by number of weights.
+
+    ``by``: a column to keep apart, such as "epoch". The C2I ratio is weighted by the flips.
+    """
+    columns = [c for c in ("ff_ratio", "held", "flips_per_weight", "never_flipped", "c2i_ratio") if c in table]
+
+    def mean(part):
+        weights = part["weights"] / part["weights"].sum()
+        found = {c: (part[c] * weights).sum() for c in columns}
+        if "c2i_ratio" in found:
+            flips = part["flips_per_weight"] * part["weights"]
+            found["c2i_ratio"] = (part["c2i_ratio"] * flips).sum() / flips.sum()
+        return pd.Series(found)
+
+    if by is None:
+        return mean(table).to_frame().T
+    return table.groupby(by)[table.columns.tolist()].apply(mean).reset_index()

@@ -9,7 +9,7 @@ import seaborn as sns
 import torch
 
 from bso_lib.experiments import RunResult
-from bso_lib.paths import figures_folder, write_atomically
+from bso_lib.paths import dry_run, figures_folder, write_atomically
 
 # Okabe-Ito colours told apart by the colour-blind, of rising lightness and with their own marker for greyscale.
 METHOD_LOOK = {
@@ -55,7 +55,7 @@ def provenance(results: list[RunResult], profile: str, **given) -> dict[str, str
 
     origin = {
         "profile": profile,
-        "dataset": values(r.config.dataset for r in results),
+        "dataset": values(r.config.dataset + (" (dry run: random data)" if dry_run() else "") for r in results),
         "seeds": values(r.config.seed for r in results),
         "device": values((r.provenance["device"] for r in results), "cpu"),
         "torch": values((r.provenance["torch"] for r in results), torch.__version__),

@@ -68,8 +68,16 @@ class BinaryConv2d(TracedConv2d):
 class LatentConv2d(TracedConv2d):
     """The usual baseline: a real latent weight, its sign in the forward pass, straight-through gradient (Eq. 4)."""
 
+    clip = True  # no gradient where |latent| > 1
+
     def used_weight(self):
-        return ste_sign(self.weight)
+        return ste_sign(self.weight, self.clip)
+
+
+class UnclippedLatentConv2d(LatentConv2d):
+    """The same with the gradient passed on at any magnitude: then only the signs of the latent weights matter."""
+
+    clip = False
 
 
 class TracedLinear(nn.Linear):
@@ -104,7 +112,9 @@ class LatentLinear(TracedLinear):
 
 
 BINARY_LAYERS = (BinaryConv2d, BinaryLinear)
-CONVS = {"binary": BinaryConv2d, "latent": LatentConv2d, "real": TracedConv2d}
+CONVS = {
+    "binary": BinaryConv2d, "latent": LatentConv2d, "latent-unclipped": UnclippedLatentConv2d, "real": TracedConv2d,
+}  # fmt: skip
 LINEARS = {"binary": BinaryLinear, "latent": LatentLinear, "real": TracedLinear}
 
 

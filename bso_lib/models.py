@@ -58,10 +58,10 @@ def vgg11(
     """Return the paper's VGG-11: 64C3-128C3-AP2-256C3-256C3-AP2-512C3-512C3-AP2-512C3-512C3-GAP-FC.
 
     Each conv is followed by BatchNorm and LIF. The first conv and the classifier are real-valued; the seven convs
-    between are ``weights``: "binary" (+-1, no latent copy), "latent" (STE) or "real". ``width`` multiplies every
-    channel count. ``batch_norm``: "shared" running statistics or one set "per-step", which needs ``time_steps``.
-    ``trace``, ``online``: see :class:`bso_lib.neurons.LIF`. Input (N, in_channels, H, W), H and W at least 8.
-    Raises ValueError for anything else.
+    between are ``weights``: "binary" (+-1, no latent copy), "latent" (STE), "latent-unclipped" or "real". ``width``
+    multiplies every channel count. ``batch_norm``: "shared" running statistics or one set "per-step", which needs
+    ``time_steps``. ``trace``, ``online``: see :class:`bso_lib.neurons.LIF`. Input (N, in_channels, H, W), H and W at
+    least 8. Raises ValueError for anything else.
     """
     _check("weights", weights, CONVS)
     _check("batch_norm", batch_norm, BATCH_NORMS)

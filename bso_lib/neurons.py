@@ -6,7 +6,7 @@ from torch import nn
 from bso_lib.surrogate import ALPHA, spike
 from bso_lib.traced import Spikes
 
-TRACES = ("ottt", "ndot", "none")
+TRACES = ("ottt", "ndot", "none", "ndot-code")
 
 
 class LIF(nn.Module):
@@ -23,6 +23,7 @@ class LIF(nn.Module):
         "ottt"   mu[t] = decay
         "ndot"   mu[t] = (u[t] - V_th s[t]) / (u[t-1] - V_th s[t-1]), clamped to [-decay, decay]
         "none"   no trace (SLTT)
+        "ndot-code"   as "ndot", with V_th s subtracted from the potential after the reset, so twice: the published code
 
     ``online=False`` keeps the membrane's graph for BPTT and no trace. The reset is detached in both.
     Raises ValueError for an unknown ``trace``.
@@ -46,6 +47,7 @@ class LIF(nn.Module):
         """Forget membrane and trace: the next call is t = 0."""
         self.membrane = None  # u[t] - V_th s[t], after the reset
         self.trace = None  # a[t]
+        self._twice_reset = None  # "ndot-code" only
 
     def forward(self, current: torch.Tensor) -> Spikes:
         previous = self.membrane
@@ -68,6 +70,11 @@ class LIF(nn.Module):
         elif self.trace_kind == "ottt":
             self.trace = torch.add(spikes, self.trace, alpha=self.decay)
         else:
+            now = self.membrane
+            if self.trace_kind == "ndot-code":
+                now, previous = torch.sub(now, spikes, alpha=self.threshold), self._twice_reset
             # 0 / 0 means a silent neuron without input: only the leak acts, so its ratio is the decay.
-            ratio = torch.nan_to_num_(self.membrane / previous, nan=self.decay).clamp_(-self.decay, self.decay)
+            ratio = torch.nan_to_num_(now / previous, nan=self.decay).clamp_(-self.decay, self.decay)
             self.trace = torch.addcmul(spikes, ratio, self.trace)
+        if self.trace_kind == "ndot-code":
+            self._twice_reset = torch.sub(self.membrane, spikes, alpha=self.threshold)

@@ -62,7 +62,10 @@ class _GridOptimizer(Optimizer):
         for name in self.decays:
             if not 0 <= group[name] < 1:
                 raise ValueError(f"{name}={group[name]!r}: must be in [0, 1)")
-        for i, p in enumerate(group["params"]):
+        self._check_grid(group["params"])
+
+    def _check_grid(self, parameters):
+        for i, p in enumerate(parameters):
             off_grid = int((p.detach().abs() != 1).sum())
             if off_grid:
                 raise ValueError(
@@ -163,5 +166,8 @@ class TBSO(_GridOptimizer):
                 state["v"] = torch.zeros(self.time_steps, dtype=p.dtype, device=p.device)
             v = state["v"][t]
             v.mul_(group["beta2"]).add_(p.grad.square().mean(), alpha=1 - group["beta2"])
-            self._flip(p, momentum, group["lr"] * group["gamma"] * (v + group["eps"]).sqrt())  # Eq. 14
+            self._flip(p, momentum, self._threshold(group, v))  # Eq. 14
         return loss
+
+    def _threshold(self, group, v):
+        return group["lr"] * group["gamma"] * (v + group["eps"]).sqrt()

@@ -26,7 +26,7 @@ def apply_gradients(optimizers, t: int):
         optimizer.zero_grad()
 
 
-def online_step(model, images, labels, optimizers, time_steps, real_time=True, autocast=None):
+def online_step(model, images, labels, optimizers, time_steps, real_time=True, autocast=None, mse_weight=0.0):
     """Train one batch online; return (loss, logits), detached, each summed over t.
 
     L[t] = cross entropy / T. Each time step's graph is freed by its own backward. ``real_time``: update at every t
@@ -35,7 +35,7 @@ def online_step(model, images, labels, optimizers, time_steps, real_time=True, a
     model.reset_state()
     total_loss, total_logits = 0.0, 0.0
     for t in range(time_steps):
-        loss, logits = _loss(model, images, labels, t, time_steps, autocast)
+        loss, logits = _loss(model, images, labels, t, time_steps, autocast, mse_weight)
         loss.backward()
         if real_time:
             apply_gradients(optimizers, t)
@@ -45,7 +45,7 @@ def online_step(model, images, labels, optimizers, time_steps, real_time=True, a
     return total_loss, total_logits
 
 
-def bptt_step(model, images, labels, optimizers, time_steps, autocast=None):
+def bptt_step(model, images, labels, optimizers, time_steps, autocast=None, mse_weight=0.0):
     """Train one batch by backpropagation through time (Eq. 5); return (loss, logits) as :func:`online_step`.
 
     The graphs of all T steps are kept until the one backward, so memory grows with T. ``model`` must have been built
@@ -54,7 +54,7 @@ def bptt_step(model, images, labels, optimizers, time_steps, autocast=None):
     model.reset_state()
     total_loss, total_logits = 0.0, 0.0
     for t in range(time_steps):
-        loss, logits = _loss(model, images, labels, t, time_steps, autocast)
+        loss, logits = _loss(model, images, labels, t, time_steps, autocast, mse_weight)
         total_loss, total_logits = total_loss + loss, total_logits + logits.detach()
     total_loss.backward()
     apply_gradients(optimizers, 0)
@@ -62,24 +62,29 @@ def bptt_step(model, images, labels, optimizers, time_steps, autocast=None):
     return total_loss.detach(), total_logits
 
 
-def _loss(model, images, labels, t, time_steps, autocast):
+def _loss(model, images, labels, t, time_steps, autocast, mse_weight):
     x = frame(images, t)
     with torch.autocast(x.device.type, dtype=autocast, enabled=autocast is not None):
         logits = model(x)
     logits = logits if autocast is None else logits.float()
-    return F.cross_entropy(logits, labels) / time_steps, logits
+    loss = F.cross_entropy(logits, labels)
+    if mse_weight:
+        one_hot = F.one_hot(labels, logits.shape[1]).to(logits.dtype)
+        loss = (1 - mse_weight) * loss + mse_weight * F.mse_loss(logits, one_hot)
+    return loss / time_steps, logits
 
 
-def train_batch(model, images, labels, optimizers, time_steps, training="online", autocast=None):
+def train_batch(model, images, labels, optimizers, time_steps, training="online", autocast=None, mse_weight=0.0):
     """Train one batch by ``training``: "online" (Eq. 9), "accumulated" (Eq. 10) or "bptt"; see the two steps above.
 
-    ``autocast``: a lower precision for the forward pass, such as torch.bfloat16. Raises ValueError for an unknown name.
+    ``autocast``: a lower precision for the forward pass, such as torch.bfloat16. ``mse_weight``: k of the published
+    code's loss (1 - k) cross entropy + k MSE(logits, one-hot). Raises ValueError for an unknown name.
     """
     if training not in TRAININGS:
         raise ValueError(f"training={training!r}: must be one of {', '.join(TRAININGS)}")
     if training == "bptt":
-        return bptt_step(model, images, labels, optimizers, time_steps, autocast)
-    return online_step(model, images, labels, optimizers, time_steps, training == "online", autocast)
+        return bptt_step(model, images, labels, optimizers, time_steps, autocast, mse_weight)
+    return online_step(model, images, labels, optimizers, time_steps, training == "online", autocast, mse_weight)
 
 
 @torch.no_grad()

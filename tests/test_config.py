@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bso_lib.config import RunConfig
+from bso_lib.config import PUBLISHED_CODE, RunConfig
 
 WRONG = {
     "method": ["adam", None],
@@ -33,6 +33,15 @@ WRONG = {
     "precision": ["float16"],
     "seed": [-1, 0.5],
     "device": ["tpu"],
+    "real_schedule": ["stepwise"],
+    "ste_clip": [1, None],
+    "eps": [-1e-20],
+    "start": ["zeros"],
+    "eps_place": ["above"],
+    "sign_of_zero": [0],
+    "mse_weight": [1.0, -0.1],
+    "record_flips": ["yes"],
+    "snapshot_every": [-1, 0.5, True],
 }
 
 
@@ -48,6 +57,19 @@ def test_a_wrong_value_is_named(field, value):
 
 def test_every_field_is_checked():
     assert set(WRONG) == set(RunConfig.__dataclass_fields__)
+
+
+@pytest.mark.parametrize("field", ["start", "eps_place", "sign_of_zero"])
+def test_switches_of_t_bso_are_refused_elsewhere(field):
+    with pytest.raises(
+        ValueError, match=rf"RunConfig\.{field}=.*: must be .* for method 'bso': it is a switch of T-BSO"
+    ):
+        RunConfig(method="bso", **{field: PUBLISHED_CODE[field]})
+
+
+def test_the_published_codes_choices_are_a_valid_config_and_all_differ_from_ours():
+    ours, theirs = RunConfig(batch_norm="per-step"), RunConfig(**PUBLISHED_CODE)
+    assert all(getattr(ours, name) != getattr(theirs, name) for name in PUBLISHED_CODE)
 
 
 @given(st.floats(allow_nan=True))

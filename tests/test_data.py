@@ -11,7 +11,7 @@ import pytest
 import torch
 import torchvision
 
-from bso_lib.data import DATASETS, DatasetMissing, data_root, load_dataset
+from bso_lib.data import DATASETS, FACTS, DatasetMissing, data_root, load_dataset, random_splits
 from bso_lib.data.images import augment_batch, load_fashion_mini, make_splits, read_idx
 from bso_lib.data.make_fashion_mini import FILES, PER_CLASS, SHA256, choose, content_checksum
 
@@ -133,6 +133,19 @@ def test_fashion_mnist_is_read_from_idx_files_on_disk(tmp_path):
 def test_the_data_command_answers():
     done = subprocess.run([sys.executable, "-m", "bso_lib.data", "fashion-mini"], capture_output=True, text=True)
     assert done.stdout == "fashion-mini: 10000 training and 2000 test images in the package\n"
+
+
+def test_facts_agree_with_the_embedded_set_and_random_splits_with_the_facts():
+    train, _ = load_dataset("fashion-mini")
+    facts = FACTS["fashion-mini"]
+    assert (len(train), tuple(train.images.shape[1:]), train.num_classes) == facts
+    for name, facts in FACTS.items():
+        train, test = random_splits(name, 6)
+        for split in (train, test):
+            assert split.images.shape == (6, *facts.shape)
+            assert split.num_classes == facts.classes
+            assert int(split.labels.max()) < facts.classes
+        assert not torch.equal(train.images, test.images)
 
 
 def test_normalisation_is_by_the_training_split():

@@ -12,10 +12,12 @@ import pytest
 import torch
 from safetensors.torch import load
 
-from bso_lib import experiments
+from bso_lib import experiments, paths
 from bso_lib.checkpoint import DamagedCheckpoint, load_checkpoint, save_checkpoint
 from bso_lib.config import RunConfig
 from bso_lib.fingerprint import PACKAGE, source_fingerprint, sources_of
+from bso_lib.job import Job
+from bso_lib.models import split_parameters
 from bso_lib.optim import BSO, TBSO
 
 TINY = RunConfig(
@@ -92,7 +94,7 @@ def test_every_method_trains_every_way(method, training, cache):
     result = experiments.run(replace(TINY, method=method, training=training, epochs=1), progress=False)
     assert result.history["train_loss"].iloc[-1] < 2.6  # chance is log(10) = 2.3; a broken path is far above
     if method in ("bso", "t-bso"):
-        assert all(bool((p.abs() == 1).all()) for p in experiments.split_parameters(result.load_model())[0])
+        assert all(bool((p.abs() == 1).all()) for p in split_parameters(result.load_model())[0])
 
 
 def test_bfloat16_is_another_run_with_float32_weights(cache):
@@ -129,15 +131,15 @@ def test_killed_at_any_moment_a_run_ends_as_if_never_interrupted(tmp_path):
 
 def interrupt_after(config, epochs, monkeypatch):
     """Run ``config`` in this process and stop it once ``epochs`` checkpoints are written; return its folder."""
-    real = experiments._checkpoint
+    real = Job.checkpoint
 
-    def checkpoint(folder, epoch, *rest):
-        real(folder, epoch, *rest)
+    def checkpoint(job, folder, epoch):
+        real(job, folder, epoch)
         if epoch == epochs:
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(experiments, "_checkpoint", checkpoint)
+        patch.setattr(Job, "checkpoint", checkpoint)
         with pytest.raises(KeyboardInterrupt):
             experiments.run(config, progress=False)
     return experiments.runs_folder() / experiments.run_key(config)
@@ -151,6 +153,59 @@ def test_resume_is_exact_for_each_optimizer(method, cache, tmp_path, monkeypatch
     monkeypatch.setenv("BSO_CACHE", str(tmp_path / "whole"))
     experiments.run(config, progress=False)
     assert_same(outcome(config, cache), outcome(config, tmp_path / "whole"))
+
+
+@pytest.mark.parametrize(("method", "layers"), [("t-bso", 7), ("ste", 7), ("fp", 0)])
+def test_flips_are_recorded_stored_and_resumed(method, layers, cache, tmp_path, monkeypatch):
+    config = replace(TINY, method=method, latent_lr=10.0)
+    interrupt_after(config, 1, monkeypatch)
+    result = experiments.run(config, progress=False)
+    again = experiments.run(config, progress=False)
+    if not layers:
+        assert result.flips is None
+        return
+    assert list(result.flips.layers["layer"]) == list(range(2, 9))
+    epochs = result.flips.epochs
+    assert len(epochs) == layers * config.epochs
+    assert set(epochs["updates"]) == {300 // 50 * config.time_steps}
+    assert 0 < epochs["flips"].sum() == result.flips.layers["flips"].sum()
+    monkeypatch.setenv("BSO_CACHE", str(tmp_path / "whole"))
+    whole = experiments.run(config, progress=False)
+    assert result.flips.to_dict() == again.flips.to_dict() == whole.flips.to_dict()
+
+
+def test_recording_changes_nothing_else(cache):
+    config = replace(TINY, epochs=1)
+    experiments.run(config, progress=False)
+    unrecorded = experiments.run(replace(config, record_flips=False), progress=False)
+    assert unrecorded.flips is None
+    assert_same(outcome(config, cache), outcome(replace(config, record_flips=False), cache))
+
+
+def test_snapshots_are_the_weights_of_their_epoch(cache):
+    config = replace(TINY, epochs=2, snapshot_every=1)
+    result = experiments.run(config, progress=False)
+    torch.manual_seed(config.seed)
+    untrained = experiments.build_model(config, 10, 1)
+    torch.testing.assert_close(result.load_model(0).state_dict(), untrained.state_dict(), rtol=0, atol=0)
+    torch.testing.assert_close(result.load_model(2).state_dict(), result.load_model().state_dict(), rtol=0, atol=0)
+    before, after = (split_parameters(result.load_model(epoch))[0] for epoch in (0, 1))
+    assert not all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
+    with pytest.raises(ValueError, match="no weights of epoch 3: the run has snapshot_every=1"):
+        result.load_model(3)
+
+
+def test_a_dry_run_takes_a_few_steps_on_random_data_and_leaves_no_result(cache, tmp_path, monkeypatch):
+    monkeypatch.setattr(paths, "_CHECKOUT", tmp_path)
+    monkeypatch.setenv("DRY_RUN", "1")
+    config = RunConfig(dataset="cifar100", width=1 / 16, time_steps=3, seed=4, device="cpu")
+    result = experiments.run(config, progress=False)  # no CIFAR here: it needs no files
+    assert (len(result.history), result.config.time_steps, result.provenance["num_classes"]) == (2, 3, 100)
+    assert not result.config.paper_scale
+    assert not cache.exists()
+    assert paths.figures_folder("paper") != tmp_path / "figures" / "paper"
+    monkeypatch.delenv("DRY_RUN")
+    assert experiments.run_key(config) != result.folder.name
 
 
 @pytest.mark.parametrize("damage", ["cut short", "one bit", "empty"])
@@ -193,7 +248,7 @@ def test_two_processes_do_a_run_once(tmp_path):
 
 
 def test_divergence_is_an_error_not_a_result(cache, monkeypatch):
-    monkeypatch.setattr(experiments, "_train_epoch", lambda *_: {"train_loss": float("nan"), "train_accuracy": 0.0})
+    monkeypatch.setattr(Job, "train_epoch", lambda *_: {"train_loss": float("nan"), "train_accuracy": 0.0})
     with pytest.raises(ArithmeticError, match="training diverged in epoch 1"):
         experiments.run(TINY, progress=False)
     assert not list(cache.rglob("result.json"))

@@ -13,6 +13,7 @@ from bso_lib.layers import (
     TimeStepBatchNorm2d,
     TracedConv2d,
     TracedLinear,
+    UnclippedLatentConv2d,
     grid_sign,
     ste_sign,
 )
@@ -108,6 +109,19 @@ def test_latent_conv_shows_only_the_sign():
     before = layer(x)
     layer.weight.data.mul_(8)
     assert torch.equal(layer(x), before)
+
+
+def test_unclipped_latent_weights_learn_at_any_magnitude():
+    x = torch.randn(2, 1, 3, 3)
+    gradients = {}
+    for kind in (LatentConv2d, UnclippedLatentConv2d):
+        conv = kind(1, 1, 3)
+        conv.weight.data.copy_(torch.linspace(-2, 2, 9).view(1, 1, 3, 3))
+        conv(x).sum().backward()
+        gradients[kind] = conv.weight.grad.flatten()
+    inside = torch.linspace(-2, 2, 9).abs() <= 1
+    assert torch.equal(gradients[UnclippedLatentConv2d], x.sum(0).flatten())
+    assert torch.equal(gradients[LatentConv2d], x.sum(0).flatten() * inside)
 
 
 def test_pooling_pools_spikes_and_trace_alike():

@@ -65,6 +65,32 @@ def test_ndot_trace_uses_the_clamped_ratio_of_membranes():
     assert len(torch.stack(ratios[1:]).unique()) > 100  # not only the clamp's ends
 
 
+def test_the_published_codes_ndot_subtracts_the_threshold_twice():
+    torch.manual_seed(0)
+    currents = torch.randn(6, 4000)
+    lif = LIF("ndot-code")
+    potential_after = trace = None
+    ratios = []
+    for current in currents:
+        out = lif(current)
+        s = out.values
+        twice = lif.membrane - s  # u - 2 V_th s
+        if trace is None:
+            trace = s
+        else:
+            ratio = twice / potential_after
+            ratios.append(ratio)
+            trace = ratio.clamp(-0.5, 0.5) * trace + s
+        potential_after = twice
+        torch.testing.assert_close(out.trace, trace)
+    ratios = torch.cat(ratios)
+    # On Gaussian input it is often negative and mostly clamped, unlike the ratio of the potentials.
+    assert float((ratios < 0).float().mean()) > 0.35
+    assert float((ratios.abs() > 0.5).float().mean()) > 0.65
+    lif.reset_state()
+    torch.testing.assert_close(lif(currents[0]).trace, (currents[0] >= 1).float())
+
+
 def test_ndot_of_a_silent_neuron_decays_by_the_leak():
     lif = LIF("ndot")
     for current in (1.0, 0.0, 0.0):  # u = V_th exactly: the reset leaves 0, then 0 / 0
@@ -91,5 +117,5 @@ def test_evaluation_keeps_no_trace_and_reset_forgets():
 
 
 def test_an_unknown_trace_is_refused():
-    with pytest.raises(ValueError, match="trace='otttt': must be one of ottt, ndot, none"):
+    with pytest.raises(ValueError, match="trace='otttt': must be one of ottt, ndot, none, ndot-code"):
         LIF("otttt")

@@ -196,6 +196,21 @@ def test_evaluate_counts_in_evaluation_mode_and_restores_training():
     assert accuracy == 100 * int((predict(net, images, 2).argmax(1) == labels).sum()) / 40
 
 
+@pytest.mark.parametrize("training", ["online", "bptt"])
+def test_the_published_codes_loss_mixes_in_the_squared_error(tiny_batch, training):
+    images, labels = tiny_batch
+    net = small_net(weights="real", online=training != "bptt")
+    recorder = Recorder(net.parameters())
+    loss, _ = train_batch(net, images.double(), labels, [recorder], 2, training, mse_weight=0.25)
+    expected = 0.0
+    net.reset_state()
+    for _ in range(2):
+        logits = net(images.double())
+        squared = (logits - torch.eye(10).double()[labels]).square().mean()
+        expected = expected + (0.75 * F.cross_entropy(logits, labels) + 0.25 * squared) / 2
+    torch.testing.assert_close(loss, expected.detach())
+
+
 def test_an_unknown_training_is_refused(tiny_batch):
     with pytest.raises(ValueError, match="training='rtrl': must be one of online, accumulated, bptt"):
         train_batch(small_net(), *tiny_batch, [], 1, "rtrl")

@@ -4,10 +4,11 @@ import os
 from pathlib import Path
 
 from bso_lib.data.images import DatasetMissing, Split, load_fashion_mini, load_torchvision
+from bso_lib.data.random import FACTS, random_splits
 
-__all__ = ["DATASETS", "DatasetMissing", "Split", "data_root", "load_dataset"]
+__all__ = ["DATASETS", "FACTS", "DatasetMissing", "Split", "data_root", "load_dataset", "random_splits"]
 
-DATASETS = ("fashion-mini", "fashion-mnist", "cifar10", "cifar100")
+DATASETS = tuple(FACTS)
 
 
 def data_root(root=None) -> Path:

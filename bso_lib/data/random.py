@@ -1,0 +1,35 @@
+"""Random data of a real data set's shape, for dry runs: every path is taken, nothing is learned."""
+
+from typing import NamedTuple
+
+import torch
+
+from bso_lib.data.images import make_splits
+
+
+class Facts(NamedTuple):
+    """What is known of a data set without its files: training images, shape of one (C, H, W), classes."""
+
+    train_images: int
+    shape: tuple[int, int, int]
+    classes: int
+
+
+FACTS = {
+    "fashion-mini": Facts(10_000, (1, 28, 28), 10),
+    "fashion-mnist": Facts(60_000, (1, 28, 28), 10),
+    "cifar10": Facts(50_000, (3, 32, 32), 10),
+    "cifar100": Facts(50_000, (3, 32, 32), 100),
+}
+
+
+def random_splits(name: str, images: int):
+    """Return (train, test) splits of ``images`` random images each, shaped and labelled like the data set ``name``."""
+    facts = FACTS[name]
+    generator = torch.Generator().manual_seed(0)
+
+    def part():
+        pixels = torch.randint(256, (images, *facts.shape), generator=generator, dtype=torch.uint8)
+        return pixels, torch.randint(facts.classes, (images,), generator=generator)
+
+    return make_splits(*part(), *part(), [f"class {c}" for c in range(facts.classes)])

@@ -1,0 +1,174 @@
+"""A run under way: the network and optimizers of a RunConfig, an epoch of training, checkpoints and exact resume."""
+
+import platform
+import warnings
+from dataclasses import asdict
+
+import torch
+from safetensors.torch import save
+from torch.optim.lr_scheduler import LambdaLR
+
+from bso_lib.checkpoint import (
+    DamagedCheckpoint,
+    generator_states,
+    load_checkpoint,
+    restore_generators,
+    save_checkpoint,
+)
+from bso_lib.config import WEIGHTS, RunConfig
+from bso_lib.flips import FlipRecorder
+from bso_lib.layers import BinaryConv2d, LatentConv2d
+from bso_lib.models import split_parameters, vgg11
+from bso_lib.optim import BSO, TBSO, constant, cosine, inverse_sqrt, stepwise
+from bso_lib.paths import write_atomically
+from bso_lib.published_code import PublishedTBSO, kaiming_start_
+from bso_lib.training import train_batch
+
+
+def build_model(config: RunConfig, num_classes: int, in_channels: int):
+    """Return the untrained network of ``config``."""
+    weights = WEIGHTS[config.method]
+    if weights == "latent" and not config.ste_clip:
+        weights = "latent-unclipped"
+    model = vgg11(
+        num_classes, in_channels, config.width, weights, config.trace, config.batch_norm,
+        config.training != "bptt", config.time_steps,
+    )  # fmt: skip
+    if config.start == "kaiming":
+        kaiming_start_(model)
+    return model.to(memory_format=torch.channels_last)
+
+
+def flipping_layers(model) -> dict[int, torch.Tensor]:
+    """Return the binary or latent weights of ``model`` by the number of their conv, counted from 1."""
+    convs = [module for module in model.modules() if isinstance(module, torch.nn.Conv2d)]
+    return {n: conv.weight for n, conv in enumerate(convs, 1) if isinstance(conv, BinaryConv2d | LatentConv2d)}
+
+
+def build_optimizers(config: RunConfig, model, batches: int):
+    """Return (optimizers, schedulers) of ``config``; ``batches`` per epoch, each scheduler steps once per batch."""
+    binary, real = split_parameters(model)
+    latent = [m.weight for m in model.modules() if isinstance(m, LatentConv2d)]
+    ids = {id(p) for p in latent}
+    total = config.epochs * batches
+    factors = {
+        "constant": constant,
+        "inverse-sqrt": inverse_sqrt,
+        "stepwise": stepwise(config.step_epochs * batches),
+        "cosine": cosine(total),
+    }
+    groups = [{"params": [p for p in real if id(p) not in ids], "lr": config.lr}]
+    sgd_factors = [factors[config.real_schedule]]
+    if latent:
+        groups.append({"params": latent, "lr": config.latent_lr})
+        sgd_factors.append(factors[config.schedule])
+    sgd = torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum)
+    optimizers, schedulers = [sgd], [LambdaLR(sgd, sgd_factors)]
+    if binary:
+        flips = BSO(binary, config.gamma, config.beta1) if config.method == "bso" else _tbso(config, binary)
+        optimizers.append(flips)
+        schedulers.append(LambdaLR(flips, factors[config.schedule]))
+    return optimizers, schedulers
+
+
+def _tbso(config, binary):
+    # A gradient accumulated over t is one gradient, with one second moment.
+    steps = config.time_steps if config.training == "online" else 1
+    settings = {"gamma": config.gamma, "beta1": config.beta1, "beta2": config.beta2, "eps": config.eps}
+    if (config.start, config.eps_place, config.sign_of_zero) == ("grid", "inside", "keep"):
+        return TBSO(binary, steps, **settings)
+    return PublishedTBSO(binary, steps, config.eps_place, config.sign_of_zero, **settings)
+
+
+def snapshot_name(epoch: int) -> str:
+    """Return the file name of the weights kept after ``epoch``."""
+    return f"weights-{epoch:04d}.safetensors"
+
+
+class Job:
+    """A run under way: everything that changes as it trains, and how that is stored and taken up again."""
+
+    def __init__(self, config, train, device):
+        self.config, self.device = config, device
+        self.generator = torch.Generator(device).manual_seed(config.seed)
+        self.shape = (train.num_classes, train.images.shape[-3])
+        self.model = build_model(config, *self.shape).to(device)
+        self.batches = train.number_of_batches(config.batch_size)
+        self.optimizers, self.schedulers = build_optimizers(config, self.model, self.batches)
+        layers = flipping_layers(self.model)
+        # The last optimizer is the one that moves them: BSO or TBSO, or the SGD of latent weights.
+        self.recorder = FlipRecorder(layers, self.optimizers[-1]) if layers and config.record_flips else None
+        self.history, self.seconds = [], 0.0
+
+    def train_epoch(self, train, autocast, bar):
+        """Train one epoch and return its row of the history; sums stay on the device until its end."""
+        config = self.config
+        self.model.train()
+        loss_sum, correct, seen, batches = 0.0, 0, 0, 0
+        for images, labels in train.batches(config.batch_size, self.generator, config.augment):
+            loss, logits = train_batch(
+                self.model, images, labels, self.optimizers, config.time_steps, config.training, autocast,
+                config.mse_weight,
+            )  # fmt: skip
+            for scheduler in self.schedulers:
+                scheduler.step()
+            loss_sum, correct = loss_sum + loss, correct + (logits.argmax(1) == labels).sum()
+            seen, batches = seen + len(labels), batches + 1
+            bar.update()
+        if self.recorder:
+            self.recorder.end_epoch()
+        return {"train_loss": float(loss_sum) / batches, "train_accuracy": 100 * int(correct) / seen}
+
+    def _parts(self):
+        """What has a state_dict, by name."""
+        parts = {"model": self.model}
+        parts |= {f"optimizer {i}": part for i, part in enumerate(self.optimizers)}
+        parts |= {f"scheduler {i}": part for i, part in enumerate(self.schedulers)}
+        return parts | ({"recorder": self.recorder} if self.recorder else {})
+
+    def checkpoint(self, folder, epoch):
+        """Store the state after ``epoch``."""
+        state = {name: part.state_dict() for name, part in self._parts().items()}
+        state |= {"generators": generator_states(self.generator), "history": self.history, "seconds": self.seconds}
+        save_checkpoint(folder / f"checkpoint-{epoch:04d}.pt", state)
+        for old in sorted(folder.glob("checkpoint-*.pt"))[:-2]:  # one spare, should the last be damaged
+            old.unlink()
+
+    def resume(self, folder):
+        """Load the last good checkpoint, if there is one, into everything."""
+        for path in sorted(folder.glob("checkpoint-*.pt"), reverse=True):
+            try:
+                state = load_checkpoint(path, self.device)
+            except DamagedCheckpoint as error:
+                warnings.warn(f"{error}; falling back to the one before", stacklevel=4)
+                path.unlink()
+                continue
+            for name, part in self._parts().items():
+                part.load_state_dict(state[name])
+            restore_generators(state["generators"], self.generator)
+            self.history, self.seconds = state["history"], state["seconds"]
+            return
+
+    def _weights(self):
+        return save({name: value.cpu().contiguous() for name, value in self.model.state_dict().items()})
+
+    def snapshot(self, folder, epoch):
+        """Keep the weights after ``epoch``, if the config asks for it."""
+        every = self.config.snapshot_every
+        if every and epoch % every == 0:
+            write_atomically(folder / snapshot_name(epoch), self._weights())
+
+    def outcome(self) -> tuple[dict, bytes]:
+        """Return what is to be stored of the finished run: a JSON-ready dict, and the weights as safetensors."""
+        cpu = f"cpu, {torch.get_num_threads()} threads"
+        provenance = {
+            "device": torch.cuda.get_device_name() if self.device == "cuda" else cpu,
+            "torch": torch.__version__,
+            "python": platform.python_version(),
+            "seconds": round(self.seconds, 2),
+            "num_classes": self.shape[0],
+            "in_channels": self.shape[1],
+        }
+        flips = self.recorder.result().to_dict() if self.recorder else None
+        stored = {"config": asdict(self.config), "history": self.history, "provenance": provenance, "flips": flips}
+        return stored, self._weights()
