@@ -13,12 +13,18 @@ endif
 
 # The figures of each notebook; tests/test_notebooks.py checks this list against what the notebooks save.
 FIGURES_00-start-here := neuron flip-rule small-network trained-network
+FIGURES_01-latent-weights := magnitude scale
 FIGURES_02-gradients-over-time := direction size
+FIGURES_03-memory := step timeline growth
 FIGURES_04-how-accurate := tuning accuracy
 FIGURES_05-more-time-steps := accuracy
+FIGURES_06-how-sensitive := gamma betas
+FIGURES_09-flips := rate layers gaps accuracy
+FIGURES_13-paper-and-code := accuracy
 FIGURES_99-ledger := verdicts
 
-EXPERIMENTS := 00-start-here 02-gradients-over-time 04-how-accurate 05-more-time-steps
+EXPERIMENTS := 00-start-here 01-latent-weights 02-gradients-over-time 03-memory 04-how-accurate 05-more-time-steps \
+    06-how-sensitive 09-flips 13-paper-and-code
 NOTEBOOKS := $(EXPERIMENTS) 99-ledger
 SOURCES := $(shell find bso_lib -name '*.py' -o -name '*.csv' -o -name '*.npz')
 BUILD := build/$(PROFILE)
@@ -33,12 +39,12 @@ shared_cores = $(if $(filter -j%,$(MAKEFLAGS)),GOMP_SPINCOUNT=1000)
 
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help env lab reproduce notebooks test lint bench tune clean
+.PHONY: help env lab reproduce notebooks dry-run test lint bench tune clean
 
 help: ## list the targets
-	@grep -hE '^[a-z]+:.*##' Makefile | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 20
+	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
 	@echo
-	@echo "  PROFILE=quick (minutes), laptop (default, under half an hour) or paper (CUDA, the real data sets, days)"
+	@echo "  PROFILE=quick (minutes), laptop (default, about 40 minutes) or paper (CUDA, the real data sets, days)"
 
 env: $(STAMP) ## create the environment in .venv from requirements.lock
 
@@ -61,7 +67,7 @@ endif
 $(BUILD)/%.ipynb: notebooks/%.ipynb notebooks/profiles/$(PROFILE).yaml notebooks/run.py $(SOURCES) $(STAMP)
 	$(shared_cores) $(RUN) notebooks/run.py $* --profile $(PROFILE)
 
-$(BUILD)/04-how-accurate.ipynb $(BUILD)/05-more-time-steps.ipynb: notebooks/tuning/fashion-mini.csv
+$(BUILD)/04-how-accurate.ipynb $(BUILD)/05-more-time-steps.ipynb $(BUILD)/09-flips.ipynb: notebooks/tuning/fashion-mini.csv
 
 # The ledger reads what the other notebooks recorded.
 $(BUILD)/99-ledger.ipynb: $(foreach notebook,$(EXPERIMENTS),$(call pictures,$(notebook)))
@@ -76,6 +82,11 @@ $(foreach notebook,$(NOTEBOOKS),$(foreach figure,$(FIGURES_$(notebook)),$(eval $
 
 notebooks: env ## run the committed notebooks at their teaching size and store the outputs in them
 	@set -e; for name in $(NOTEBOOKS); do $(RUN) notebooks/run.py $$name --refresh; done
+
+dry-run: env ## take a few steps of every notebook of the paper profile, on random data, to find what would fail days later
+	@rm -rf build/dry-run
+	@set -e; for name in $(NOTEBOOKS); do DRY_RUN=1 $(RUN) notebooks/run.py $$name --profile paper; done
+	@rm -rf build/dry-run
 
 test: env ## pass the tests, the notebooks' outputs (nbval) included
 	$(RUN) -m pytest

@@ -17,7 +17,7 @@ from statistics import mean, stdev
 
 import pandas as pd
 
-from bso_lib.paper import CLAIMS, accuracy_id, table2
+from bso_lib.paper import CLAIMS
 from bso_lib.paths import figures_folder, write_atomically
 
 VERDICTS = ("holds", "holds at reduced scale", "does not hold", "false as stated", "not run")
@@ -75,17 +75,14 @@ def _difference(a, b):
     return f"{mean(a) - mean(b):+.2f} points: {spread(a)} against {spread(b)}"
 
 
-def judge_accuracy(dataset: str, method: str, time_steps: int, values: Sequence[float], conditions: str) -> Row | None:
-    """Return the row on a number of Table 2 measured at the paper's scale; None if the table has no such number.
+def judge_accuracy(claim_id: str, values: Sequence[float], conditions: str) -> Row:
+    """Return the row on one published accuracy, measured at the paper's own scale.
 
     The test: our mean lies within one point of the published value, or above it.
     """
-    claim_id = accuracy_id(dataset, method, time_steps)
-    if claim_id not in CLAIMS:
-        return None
-    passed = mean(values) >= table2(dataset, method, time_steps) - 1
+    number = float(CLAIMS[claim_id].published.removesuffix(" %"))
     test = "mean not more than one point below the published value"
-    return judge(claim_id, passed, spread(values), conditions, test, paper_scale=True)
+    return judge(claim_id, mean(values) >= number - 1, spread(values), conditions, test, paper_scale=True)
 
 
 def describe(rows: Sequence[Row]) -> str:

@@ -1,12 +1,14 @@
 """The methods that are compared, run side by side over seeds, and their results as one table."""
 
-from collections.abc import Iterable, Mapping, Sequence
+import sys
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import pandas as pd
 
 from bso_lib.experiments import RunConfig, RunResult, run
 from bso_lib.packing import MEGABYTE, packed_size_bytes
+from bso_lib.planning import plan
 
 METHODS = {
     "FP, BPTT": {"method": "fp", "training": "bptt", "momentum": 0.9},
@@ -27,15 +29,22 @@ def method_config(base: RunConfig, label: str, **settings) -> RunConfig:
     return replace(base, **METHODS[label], **settings)
 
 
-def run_methods(
+def method_configs(
     base: RunConfig, settings: Mapping[str, Mapping], seeds: Iterable[int], **changes
-) -> dict[str, list[RunResult]]:
-    """Run each method in ``settings`` (label to its own settings) once per seed; ``changes`` alter ``base`` for all."""
+) -> dict[str, list[RunConfig]]:
+    """Return a config per seed for each method in ``settings`` (label to its own settings).
+
+    ``changes`` alter ``base`` for all.
+    """
     base = replace(base, **changes)
     seeds = list(seeds)
-    return {
-        label: [run(method_config(base, label, seed=seed, **own)) for seed in seeds] for label, own in settings.items()
-    }
+    return {label: [method_config(base, label, seed=seed, **own) for seed in seeds] for label, own in settings.items()}
+
+
+def run_all(configs: Mapping[Hashable, Sequence[RunConfig]]) -> dict[Hashable, list[RunResult]]:
+    """Run all ``configs``, each key's in order; says first, on stderr, what is cached and what the rest will take."""
+    print(plan(config for group in configs.values() for config in group), file=sys.stderr)
+    return {key: [run(config) for config in group] for key, group in configs.items()}
 
 
 def results_table(results: Mapping[str, Sequence[RunResult]]) -> pd.DataFrame:

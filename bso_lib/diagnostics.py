@@ -1,6 +1,6 @@
 """Look inside while it runs: a neuron, a weight, a network's flips and gradients, each recorded as a table.
 
-Every run keeps its flips (``bso_lib.flips.FlipRecorder``, part of ``RunResult.flips``); the tables at the end read them.
+Every run keeps its flips (``bso_lib.flips.FlipRecorder``, in ``RunResult.flips``); the tables at the end read them.
 """
 
 import copy

@@ -1,0 +1,92 @@
+"""What a set of runs will cost, said before it starts: what is cached, how long the rest takes, what a step holds."""
+
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+import torch
+
+from bso_lib.config import RunConfig
+from bso_lib.data import FACTS
+from bso_lib.experiments import build_model, build_optimizers, run_key
+from bso_lib.memory import account_step
+from bso_lib.paths import dry_run, runs_folder
+from bso_lib.training import train_batch
+
+_WHAT_DECIDES_A_STEP = ("method", "training", "trace", "width", "batch_norm", "batch_size", "dataset", "precision")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """``runs`` in all, ``cached`` ones of them; ``seconds`` of the others, ``peak_bytes`` of their largest step.
+
+    An estimate: the time comes from one training step of each kind, the memory from the tensors of a step.
+    """
+
+    runs: int
+    cached: int
+    seconds: float
+    peak_bytes: int
+    device: str
+
+    def __str__(self):
+        if self.cached == self.runs:
+            return f"{self.runs} runs, all cached"
+        return (
+            f"{self.runs} runs, {self.cached} of them cached; the others take about {duration(self.seconds)} on "
+            f"{self.device}, and a training step holds up to {self.peak_bytes / 1e9:.2f} GB in tensors"
+        )
+
+
+def duration(seconds: float) -> str:
+    """Return ``seconds`` in the two units that suit them."""
+    for unit, size, smaller, part in (("d", 86400, "h", 3600), ("h", 3600, "min", 60), ("min", 60, "s", 1)):
+        if seconds >= size:
+            return f"{int(seconds // size)} {unit} {int(seconds % size // part)} {smaller}"
+    return f"{seconds:.0f} s"
+
+
+def plan(configs: Iterable[RunConfig]) -> Plan:
+    """Return what running ``configs`` will cost on this machine; takes a few training steps, none if all are cached."""
+    configs = list(dict.fromkeys(configs))
+    left = [c for c in configs if not (runs_folder() / run_key(c) / "result.json").exists()]
+    kinds = {}
+    for config in left:
+        kinds.setdefault(tuple(getattr(config, name) for name in _WHAT_DECIDES_A_STEP), []).append(config)
+    seconds, peak = 0.0, 0
+    for alike in kinds.values():
+        largest = max(alike, key=lambda c: c.time_steps)
+        facts = FACTS[largest.dataset]
+        if dry_run():
+            largest = replace(largest, batch_size=2)
+        peak = max(peak, account_step(largest, facts.shape, facts.classes).peak_bytes)
+        step = _seconds_per_time_step(largest, facts)
+        seconds += sum(step * _time_steps(config) for config in alike)
+    device = left[0].resolved_device() if left else "cpu"
+    return Plan(len(configs), len(configs) - len(left), seconds, peak, device)
+
+
+def _time_steps(config):
+    """How many batches are trained for one time step in all; evaluation counted as a third of training."""
+    images = FACTS[config.dataset].train_images
+    trained = min(config.train_size or images, images)
+    evaluated = images / 5  # the sets have about five training images for one test image
+    return config.epochs * config.time_steps * (trained + evaluated / 3) / config.batch_size
+
+
+def _seconds_per_time_step(config, facts):
+    """Time one training step at one time step; the second of two, as the first makes the optimizers' state."""
+    device = config.resolved_device()
+    config = replace(config, time_steps=1)
+    with torch.random.fork_rng(devices=[torch.cuda.current_device()] if device == "cuda" else []):
+        model = build_model(config, facts.classes, facts.shape[0]).to(device)
+        optimizers, _ = build_optimizers(config, model, batches=1)
+        images = torch.randn(config.batch_size, *facts.shape, device=device)
+        images = images.contiguous(memory_format=torch.channels_last)
+        labels = torch.randint(facts.classes, (config.batch_size,), device=device)
+        autocast = torch.bfloat16 if config.precision == "bfloat16" else None
+        for _ in range(2):
+            start = time.perf_counter()
+            loss, _ = train_batch(model, images, labels, optimizers, 1, config.training, autocast)
+            loss.item()  # waits for the device
+    return time.perf_counter() - start
