@@ -1,0 +1,292 @@
+"""What a training step costs in memory, in bytes by category: measured, or counted without allocating (Table 1, Fig. 4).
+
+    account_step(config, device="cpu" | "cuda")    follows every tensor storage of a real step
+    account_step(config, device="fake")            the same step on fake tensors: the paper's scale on any laptop
+    allocated_rise(config, device)                 what PyTorch's own allocator says about the same step
+
+The step is :func:`bso_lib.training.train_batch` with the network and the optimizers of :func:`bso_lib.experiments.run`, so
+what is counted is what runs. Counted are tensors: scratch memory inside a kernel (the unfolded input of a
+convolution, cuDNN's workspace), the framework and the process are not; ``allocated_rise`` sees the scratch.
+"""
+
+import weakref
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+
+import pandas as pd
+import torch
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from bso_lib.config import RunConfig
+from bso_lib.experiments import build_model, build_optimizers
+from bso_lib.layers import TracedConv2d
+from bso_lib.neurons import LIF
+from bso_lib.training import train_batch
+
+# A storage with several uses is counted once, under the first of these: the weight that a convolution saves for its
+# backward is a weight, the trace that it saves is neuron state. "activations" is what is saved for the backward alone.
+CATEGORIES = (
+    "weights", "buffers", "gradients", "optimizer state", "neuron state", "input", "activations", "temporary",
+)  # fmt: skip
+DEVICES = ("cpu", "cuda", "fake")
+
+
+@dataclass(eq=False)
+class _Storage:
+    bytes: int
+    category: str = CATEGORIES[-1]
+    alive: weakref.ref = field(default=None, repr=False)  # tells the tracker when the storage is freed
+
+
+class StorageTracker(TorchDispatchMode):
+    """A context in which the storage of every tensor that an operation returns is followed until it is freed.
+
+    Views share a storage and count once. :meth:`mark` says what a storage is for; it may do so at any time, as
+    categories are looked up when :meth:`timeline` is asked for. On a fake tensor, which has no value, ``bool(x)`` is
+    answered with True and ``int(x)`` with 0: "is it finite?" and "how many are off the grid?".
+    """
+
+    def __init__(self):
+        super().__init__()
+        self._live = {}  # address of the storage -> _Storage
+        self._events = []  # (_Storage, +1 or -1)
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        if func is torch.ops.aten._local_scalar_dense.default and isinstance(args[0], FakeTensor):
+            return args[0].dtype == torch.bool
+        result = func(*args, **(kwargs or {}))
+        for value in tree_leaves(result):
+            if isinstance(value, torch.Tensor):
+                self._follow(value)
+        return result
+
+    def _follow(self, tensor):
+        storage = tensor.untyped_storage()
+        key = storage._cdata
+        if key not in self._live:
+            entry = self._live[key] = _Storage(storage.nbytes())
+            entry.alive = weakref.ref(storage, lambda _: self._freed(key))
+            self._events.append((entry, 1))
+        return self._live[key]
+
+    def _freed(self, key):
+        self._events.append((self._live.pop(key), -1))
+
+    def mark(self, category, tensors):
+        """Count the storages of ``tensors`` as ``category``, unless they have one that comes first in CATEGORIES."""
+        for tensor in tensors:
+            entry = self._follow(tensor)
+            entry.category = min(entry.category, category, key=CATEGORIES.index)
+
+    def begin(self):
+        """Forget what was: the timeline starts with the storages that are alive now."""
+        self._events = [(entry, 1) for entry in self._live.values()]
+        self._start = len(self._events)
+
+    def timeline(self) -> pd.DataFrame:
+        """Return the bytes alive in each category (columns) at :meth:`begin` and after each allocation and release."""
+        change = pd.DataFrame(0, index=range(len(self._events)), columns=list(CATEGORIES))
+        values = change.to_numpy(copy=True)
+        for row, (entry, sign) in enumerate(self._events):
+            values[row, CATEGORIES.index(entry.category)] = sign * entry.bytes
+        alive = pd.DataFrame(values, columns=change.columns).cumsum()
+        return alive.iloc[max(self._start - 1, 0) :].reset_index(drop=True)
+
+
+@dataclass(frozen=True)
+class StepMemory:
+    """The memory of one training step, all in bytes.
+
+    ``timeline``: bytes alive, a column per category, from the start of the step (first row) over each allocation and
+    release to its end (last row).
+    """
+
+    config: RunConfig
+    device: str
+    timeline: pd.DataFrame
+
+    @property
+    def peak(self) -> dict[str, int]:
+        """Bytes by category at the moment when most are alive."""
+        return self._at(self.timeline.sum(axis=1).argmax())
+
+    @property
+    def peak_bytes(self) -> int:
+        """All bytes at that moment."""
+        return sum(self.peak.values())
+
+    @property
+    def rise(self) -> int:
+        """Bytes by which the peak exceeds what is alive when the step starts; compare :func:`allocated_rise`."""
+        return self.peak_bytes - sum(self._at(0).values())
+
+    @property
+    def persistent(self) -> dict[str, int]:
+        """Bytes by category that stay alive when the step is over."""
+        return self._at(-1)
+
+    def _at(self, row):
+        return {name: int(value) for name, value in self.timeline.iloc[row].items()}
+
+
+def _check(image_shape, num_classes, device, devices):
+    if device not in devices:
+        raise ValueError(f"device={device!r}: must be one of {', '.join(devices)}")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ValueError("device='cuda': there is no CUDA device here")
+    whole = all(isinstance(n, int) and not isinstance(n, bool) and n >= 1 for n in image_shape)
+    if not (len(image_shape) == 3 and whole and min(image_shape[1:]) >= 8):
+        raise ValueError(f"image_shape={image_shape!r}: must be (channels, height, width), height and width at least 8")
+    if isinstance(num_classes, bool) or not isinstance(num_classes, int) or num_classes < 1:
+        raise ValueError(f"num_classes={num_classes!r}: must be a whole number, at least 1")
+
+
+def _network(config, image_shape, num_classes, device):
+    """Return the network; for "fake" on the meta device, to be called outside FakeTensorMode (see _make_fake)."""
+    with torch.device("meta" if device == "fake" else "cpu"):
+        model = build_model(config, num_classes, image_shape[0])
+    return model if device == "fake" else model.to(device)
+
+
+def _make_fake(model):
+    """Put fake tensors in place of the meta ones of ``model``, inside an active FakeTensorMode.
+
+    Meta tensors alone would not do, as autocast refuses their device; and Module.to cannot swap fake parameters.
+    """
+    for module in model.modules():
+        for kept in (module._parameters, module._buffers):
+            for name, old in kept.items():
+                if old is not None:
+                    new = torch.empty_strided(old.shape, old.stride(), dtype=old.dtype)
+                    kept[name] = torch.nn.Parameter(new) if kept is module._parameters else new
+
+
+def _batch(config, image_shape, num_classes, device):
+    device = "cpu" if device == "fake" else device  # what fake tensors pretend to be
+    images = torch.randn(config.batch_size, *image_shape, device=device).contiguous(memory_format=torch.channels_last)
+    return images, torch.randint(num_classes, (config.batch_size,), device=device)
+
+
+def _step(config, model, optimizers, images, labels):
+    autocast = torch.bfloat16 if config.precision == "bfloat16" else None
+    train_batch(model, images, labels, optimizers, config.time_steps, config.training, autocast)
+
+
+def _states(optimizers):
+    """List the tensors that the optimizers keep."""
+    leaves = [leaf for optimizer in optimizers for leaf in tree_leaves(list(optimizer.state.values()))]
+    return [leaf for leaf in leaves if isinstance(leaf, torch.Tensor)]
+
+
+def account_step(config: RunConfig, image_shape=(3, 32, 32), num_classes=10, device="fake") -> StepMemory:
+    """Return the memory of a training step of ``config``: every tensor storage, in bytes by category.
+
+    Two batches of random images (config.batch_size, *image_shape) are trained; the first one makes the optimizers'
+    state, the second is accounted. ``device``: "cpu", "cuda", or "fake" for tensors that have a shape and no memory
+    and pretend to be on the CPU. ``config.device`` and what concerns data and epochs play no part.
+    Raises ValueError for a wrong shape, number of classes or device.
+    """
+    _check(image_shape, num_classes, device, DEVICES)
+    tracker = StorageTracker()
+    gpus = [torch.cuda.current_device()] if device == "cuda" else []
+    with torch.random.fork_rng(devices=gpus), ExitStack() as stack:
+        model = _network(config, image_shape, num_classes, device)
+        if device == "fake":
+            stack.enter_context(FakeTensorMode())
+        stack.enter_context(tracker)
+        if device == "fake":
+            _make_fake(model)
+        optimizers, _ = build_optimizers(config, model, batches=1)
+        images, labels = _batch(config, image_shape, num_classes, device)
+        tracker.mark("weights", model.parameters())
+        tracker.mark("buffers", model.buffers())
+        tracker.mark("input", [images, labels])
+        for p in model.parameters():
+            p.register_post_accumulate_grad_hook(lambda p: tracker.mark("gradients", [p.grad]))
+        for module in model.modules():
+            if isinstance(module, LIF):
+                module.register_forward_hook(_mark_neuron(tracker))
+
+        def saved(tensor):
+            tracker.mark("activations", [tensor])
+            return tensor.detach()  # the tensor itself would keep its own graph alive
+
+        with torch.autograd.graph.saved_tensors_hooks(saved, lambda tensor: tensor):
+            _step(config, model, optimizers, images, labels)
+            tracker.mark("optimizer state", _states(optimizers))
+            tracker.begin()
+            _step(config, model, optimizers, images, labels)
+        return StepMemory(config, device, tracker.timeline())
+
+
+def _mark_neuron(tracker):
+    def mark(module, *_):
+        tracker.mark("neuron state", [t for t in (module.membrane, module.trace) if t is not None])
+
+    return mark
+
+
+def allocated_rise(config: RunConfig, image_shape=(3, 32, 32), num_classes=10, device="cpu") -> int:
+    """Return by how many bytes PyTorch's own allocator rises above its level at the start of the same step.
+
+    ``device``: "cpu", where the profiler lists every allocation, or "cuda", by ``torch.cuda.max_memory_allocated``.
+    Includes the kernels' scratch memory as far as they take it from PyTorch. Raises as :func:`account_step`.
+    """
+    _check(image_shape, num_classes, device, DEVICES[:2])
+    gpus = [torch.cuda.current_device()] if device == "cuda" else []
+    with torch.random.fork_rng(devices=gpus):
+        model = _network(config, image_shape, num_classes, device)
+        optimizers, _ = build_optimizers(config, model, batches=1)
+        parts = (model, optimizers, *_batch(config, image_shape, num_classes, device))
+        _step(config, *parts)
+        if device == "cuda":
+            torch.cuda.synchronize()
+            torch.cuda.reset_peak_memory_stats()
+            start = torch.cuda.memory_allocated()
+            _step(config, *parts)
+            torch.cuda.synchronize()
+            return torch.cuda.max_memory_allocated() - start
+        activities = [torch.profiler.ProfilerActivity.CPU]
+        with torch.profiler.profile(activities=activities, profile_memory=True) as profiler:
+            _step(config, *parts)
+    events = [e for e in profiler.profiler.kineto_results.events() if e.name() == "[memory]"]
+    level = peak = 0
+    for event in sorted(events, key=lambda e: e.start_ns()):
+        level += event.nbytes()
+        peak = max(peak, level)
+    return peak
+
+
+def bytes_per_binary_weight(config: RunConfig) -> dict[str, float]:
+    """Return what the seven convs between the first and the classifier hold per weight, in bytes, while training.
+
+    "weight" (latent or +-1), "sign" (the binarised copies that latent weights need, one for each time step that is kept
+    for the backward), "gradient", "momentum", and "v" of T-BSO: Table 1's O(n^2 L) in numbers. Without allocating.
+    """
+    found = dict.fromkeys(("weight", "sign", "gradient", "momentum", "v"), 0)
+
+    def note_gradient(p):
+        gradients[id(p)] = p.grad.nbytes
+
+    gradients = {}
+    model = _network(config, (3, 32, 32), 10, "fake")
+    with FakeTensorMode(), StorageTracker():
+        _make_fake(model)
+        optimizers, _ = build_optimizers(config, model, batches=1)
+        convs = [m for m in model.modules() if isinstance(m, TracedConv2d)][1:]  # the first stays real-valued
+        for conv in convs:
+            conv.weight.register_post_accumulate_grad_hook(note_gradient)
+        _step(config, model, optimizers, *_batch(config, (3, 32, 32), 10, "fake"))
+        for conv in convs:
+            (state,) = [o.state[conv.weight] for o in optimizers if conv.weight in o.state] or [{}]
+            found["weight"] += conv.weight.nbytes
+            if conv.used_weight() is not conv.weight:
+                found["sign"] += conv.used_weight().nbytes * (config.time_steps if config.training == "bptt" else 1)
+            found["gradient"] += gradients[id(conv.weight)]
+            for name, value in state.items():
+                if isinstance(value, torch.Tensor):
+                    found["v" if name == "v" else "momentum"] += value.nbytes
+        weights = sum(conv.weight.numel() for conv in convs)
+    return {name: value / weights for name, value in found.items()}
