@@ -1,18 +1,19 @@
-"""What a training step costs in memory, in bytes by category: measured, or counted without allocating (Table 1, Fig. 4).
+"""What a training step costs in memory, in bytes by category, measured or counted without allocating (Table 1, Fig. 4).
 
     account_step(config, device="cpu" | "cuda")    follows every tensor storage of a real step
     account_step(config, device="fake")            the same step on fake tensors: the paper's scale on any laptop
     allocated_rise(config, device)                 what PyTorch's own allocator says about the same step
 
-The step is :func:`bso_lib.training.train_batch` with the network and the optimizers of :func:`bso_lib.experiments.run`, so
-what is counted is what runs. Counted are tensors: scratch memory inside a kernel (the unfolded input of a
-convolution, cuDNN's workspace), the framework and the process are not; ``allocated_rise`` sees the scratch.
+The step is ``bso_lib.training.train_batch`` with the network and the optimizers of ``bso_lib.experiments.run``: what
+is counted is what runs. Counted are tensors; not the scratch memory inside a kernel (a reordered weight, cuDNN's
+workspace), which ``allocated_rise`` sees as far as PyTorch's allocator gives it, and not the framework itself.
 """
 
 import weakref
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, field
 
+import numpy as np
 import pandas as pd
 import torch
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
@@ -52,6 +53,7 @@ class StorageTracker(TorchDispatchMode):
         super().__init__()
         self._live = {}  # address of the storage -> _Storage
         self._events = []  # (_Storage, +1 or -1)
+        self._start = 0  # number of events that only say what was alive at begin()
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         if func is torch.ops.aten._local_scalar_dense.default and isinstance(args[0], FakeTensor):
@@ -87,11 +89,10 @@ class StorageTracker(TorchDispatchMode):
 
     def timeline(self) -> pd.DataFrame:
         """Return the bytes alive in each category (columns) at :meth:`begin` and after each allocation and release."""
-        change = pd.DataFrame(0, index=range(len(self._events)), columns=list(CATEGORIES))
-        values = change.to_numpy(copy=True)
+        change = np.zeros((len(self._events), len(CATEGORIES)), dtype=np.int64)
         for row, (entry, sign) in enumerate(self._events):
-            values[row, CATEGORIES.index(entry.category)] = sign * entry.bytes
-        alive = pd.DataFrame(values, columns=change.columns).cumsum()
+            change[row, CATEGORIES.index(entry.category)] = sign * entry.bytes
+        alive = pd.DataFrame(change.cumsum(axis=0), columns=list(CATEGORIES))
         return alive.iloc[max(self._start - 1, 0) :].reset_index(drop=True)
 
 
@@ -169,9 +170,14 @@ def _batch(config, image_shape, num_classes, device):
     return images, torch.randint(num_classes, (config.batch_size,), device=device)
 
 
-def _step(config, model, optimizers, images, labels):
+def _step(config, model, optimizers, images, labels, time_steps=None):
     autocast = torch.bfloat16 if config.precision == "bfloat16" else None
-    train_batch(model, images, labels, optimizers, config.time_steps, config.training, autocast)
+    train_batch(model, images, labels, optimizers, time_steps or config.time_steps, config.training, autocast)
+
+
+def _warm_up(config, *parts):
+    """Make the optimizers' state; after two time steps all that a step leaves behind is there."""
+    _step(config, *parts, time_steps=min(2, config.time_steps))
 
 
 def _states(optimizers):
@@ -183,9 +189,9 @@ def _states(optimizers):
 def account_step(config: RunConfig, image_shape=(3, 32, 32), num_classes=10, device="fake") -> StepMemory:
     """Return the memory of a training step of ``config``: every tensor storage, in bytes by category.
 
-    Two batches of random images (config.batch_size, *image_shape) are trained; the first one makes the optimizers'
-    state, the second is accounted. ``device``: "cpu", "cuda", or "fake" for tensors that have a shape and no memory
-    and pretend to be on the CPU. ``config.device`` and what concerns data and epochs play no part.
+    Random images (config.batch_size, *image_shape) are trained twice: the first time, on two time steps at most, makes
+    the optimizers' state; the second time is accounted. ``device``: "cpu", "cuda", or "fake" for tensors that have a
+    shape but no memory and pretend to be on the CPU. ``config.device`` and data set and epochs play no part.
     Raises ValueError for a wrong shape, number of classes or device.
     """
     _check(image_shape, num_classes, device, DEVICES)
@@ -205,27 +211,24 @@ def account_step(config: RunConfig, image_shape=(3, 32, 32), num_classes=10, dev
         tracker.mark("input", [images, labels])
         for p in model.parameters():
             p.register_post_accumulate_grad_hook(lambda p: tracker.mark("gradients", [p.grad]))
+
+        def neuron(module, *_):
+            tracker.mark("neuron state", [t for t in (module.membrane, module.trace) if t is not None])
+
         for module in model.modules():
             if isinstance(module, LIF):
-                module.register_forward_hook(_mark_neuron(tracker))
+                module.register_forward_hook(neuron)
 
         def saved(tensor):
             tracker.mark("activations", [tensor])
             return tensor.detach()  # the tensor itself would keep its own graph alive
 
         with torch.autograd.graph.saved_tensors_hooks(saved, lambda tensor: tensor):
-            _step(config, model, optimizers, images, labels)
+            _warm_up(config, model, optimizers, images, labels)
             tracker.mark("optimizer state", _states(optimizers))
             tracker.begin()
             _step(config, model, optimizers, images, labels)
         return StepMemory(config, device, tracker.timeline())
-
-
-def _mark_neuron(tracker):
-    def mark(module, *_):
-        tracker.mark("neuron state", [t for t in (module.membrane, module.trace) if t is not None])
-
-    return mark
 
 
 def allocated_rise(config: RunConfig, image_shape=(3, 32, 32), num_classes=10, device="cpu") -> int:
@@ -236,11 +239,14 @@ def allocated_rise(config: RunConfig, image_shape=(3, 32, 32), num_classes=10, d
     """
     _check(image_shape, num_classes, device, DEVICES[:2])
     gpus = [torch.cuda.current_device()] if device == "cuda" else []
-    with torch.random.fork_rng(devices=gpus):
+    activities = [torch.profiler.ProfilerActivity.CPU]
+    # From the very first allocation: the profiler does not report the release of what it did not see allocated.
+    profiler = torch.profiler.profile(activities=activities, profile_memory=True) if device == "cpu" else nullcontext()
+    with torch.random.fork_rng(devices=gpus), profiler:
         model = _network(config, image_shape, num_classes, device)
         optimizers, _ = build_optimizers(config, model, batches=1)
         parts = (model, optimizers, *_batch(config, image_shape, num_classes, device))
-        _step(config, *parts)
+        _warm_up(config, *parts)
         if device == "cuda":
             torch.cuda.synchronize()
             torch.cuda.reset_peak_memory_stats()
@@ -248,15 +254,21 @@ def allocated_rise(config: RunConfig, image_shape=(3, 32, 32), num_classes=10, d
             _step(config, *parts)
             torch.cuda.synchronize()
             return torch.cuda.max_memory_allocated() - start
-        activities = [torch.profiler.ProfilerActivity.CPU]
-        with torch.profiler.profile(activities=activities, profile_memory=True) as profiler:
+        with torch.profiler.record_function("accounted step"):
             _step(config, *parts)
-    events = [e for e in profiler.profiler.kineto_results.events() if e.name() == "[memory]"]
-    level = peak = 0
-    for event in sorted(events, key=lambda e: e.start_ns()):
+    return _rise(profiler.profiler.kineto_results.events())
+
+
+def _rise(events):
+    """Return how far the sum of all allocations and releases rises above its level when the accounted step begins."""
+    (begin,) = [e.start_ns() for e in events if e.name() == "accounted step"]
+    level = start = peak = 0
+    for event in sorted((e for e in events if e.name() == "[memory]"), key=lambda e: e.start_ns()):
         level += event.nbytes()
+        if event.start_ns() < begin:
+            start = peak = level
         peak = max(peak, level)
-    return peak
+    return peak - start
 
 
 def bytes_per_binary_weight(config: RunConfig) -> dict[str, float]:
@@ -266,10 +278,6 @@ def bytes_per_binary_weight(config: RunConfig) -> dict[str, float]:
     for the backward), "gradient", "momentum", and "v" of T-BSO: Table 1's O(n^2 L) in numbers. Without allocating.
     """
     found = dict.fromkeys(("weight", "sign", "gradient", "momentum", "v"), 0)
-
-    def note_gradient(p):
-        gradients[id(p)] = p.grad.nbytes
-
     gradients = {}
     model = _network(config, (3, 32, 32), 10, "fake")
     with FakeTensorMode(), StorageTracker():
@@ -277,8 +285,8 @@ def bytes_per_binary_weight(config: RunConfig) -> dict[str, float]:
         optimizers, _ = build_optimizers(config, model, batches=1)
         convs = [m for m in model.modules() if isinstance(m, TracedConv2d)][1:]  # the first stays real-valued
         for conv in convs:
-            conv.weight.register_post_accumulate_grad_hook(note_gradient)
-        _step(config, model, optimizers, *_batch(config, (3, 32, 32), 10, "fake"))
+            conv.weight.register_post_accumulate_grad_hook(lambda p: gradients.update({id(p): p.grad.nbytes}))
+        _warm_up(config, model, optimizers, *_batch(config, (3, 32, 32), 10, "fake"))
         for conv in convs:
             (state,) = [o.state[conv.weight] for o in optimizers if conv.weight in o.state] or [{}]
             found["weight"] += conv.weight.nbytes
