@@ -221,7 +221,7 @@ def account_step(config: RunConfig, image_shape=(3, 32, 32), num_classes=10, dev
 
         def saved(tensor):
             tracker.mark("activations", [tensor])
-            return tensor.detach()  # the tensor itself would keep its own graph alive
+            return tensor if tensor.is_leaf else tensor.detach()  # with its graph it would keep itself alive
 
         with torch.autograd.graph.saved_tensors_hooks(saved, lambda tensor: tensor):
             _warm_up(config, model, optimizers, images, labels)

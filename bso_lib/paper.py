@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
+FIGURE4_FACTOR = 20.3  # growth of BPTT's memory from T = 1 to 35, as the text on Fig. 4 states it
 OUR_METHODS = ("FP-SNN", "OTTT", "NDOT", "BSO", "T-BSO")  # the rows of Table 2 that this companion can run
 
 
@@ -27,7 +28,7 @@ class Claim:
 
 
 def published(name: str) -> pd.DataFrame:
-    """Return the paper's table ``name``: "table2", "table3", "table4", "figure4", "figure5" or "hyperparameters"."""
+    """Return the paper's table ``name``: table2, table3, table4, figure4, figure5 or hyperparameters."""
     return pd.read_csv(Path(__file__).parent / "published" / f"{name}.csv")
 
 
@@ -43,6 +44,12 @@ def table2(dataset: str, method: str, time_steps: int, column: str = "accuracy_p
 def figure5(method: str, time_steps: int) -> float:
     """Return one accuracy of Fig. 5 in percent."""
     table = published("figure5").set_index(["method", "time_steps"])["accuracy_percent"]
+    return float(table[method, time_steps])
+
+
+def figure4(method: str, time_steps: int) -> float:
+    """Return one training memory of Fig. 4 in GB: VGG-11, CIFAR-10, T = 1 or 35."""
+    table = published("figure4").set_index(["method", "time_steps"])["memory_gb"]
     return float(table[method, time_steps])
 
 
@@ -206,8 +213,34 @@ def _code():
         )
 
 
+def _memory():
+    steps = "from T = 1 to T = 35"
+    factor = f"{FIGURE4_FACTOR} times"
+    yield Claim("figure4-bptt-growth", "Fig. 4", f"factor by which the memory of BPTT grows {steps}", factor)
+    yield Claim(
+        "figure4-text", "Fig. 4", "the two numbers for BPTT give the factor in the text",
+        f"{figure4('BPTT', 35)} GB / {figure4('BPTT', 1)} GB, {factor}", exact=True,
+    )  # fmt: skip
+    for method in ("BSO", "T-BSO"):
+        flat = f"{figure4(method, 1)} GB and {figure4(method, 35)} GB"
+        yield Claim(f"figure4-{method}-flat".lower(), "Fig. 4", f"the memory of {method} stays the same {steps}", flat)
+    for row in published("figure4").itertuples():
+        yield Claim(
+            f"figure4-{row.method}-t{row.time_steps}".lower(), "Fig. 4",
+            f"training memory of {row.method}, VGG-11, CIFAR-10, T = {row.time_steps}", f"{row.memory_gb} GB",
+        )  # fmt: skip
+    for name, statement, order in (
+        ("weights-real", "BPTT and OTTT hold one real number for each weight", "O(n² L)"),
+        ("weights-binary", "the weights of BSO and T-BSO need a 32nd of the memory of real ones", "O(n² L / 32)"),
+        ("state-bptt", "the computation state of BPTT grows linearly with T", "O(n² L + n L T)"),
+        ("state-online", "the computation state of OTTT and BSO does not depend on T", "O(n² L + n L)"),
+        ("state-t-bso", "the computation state of T-BSO grows by one number per layer and step", "O(n² L + n L + L T)"),
+    ):
+        yield Claim(f"table1-{name}", "Table 1", statement, order)
+
+
 CLAIMS = {
     claim.id: claim
-    for group in (_statements, _latent_weights, _gradients, _sensitivity, _flips, _code, _sizes, _accuracies)
+    for group in (_statements, _latent_weights, _gradients, _sensitivity, _flips, _memory, _code, _sizes, _accuracies)
     for claim in group()
 }
