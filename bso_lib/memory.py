@@ -11,7 +11,7 @@ workspace), which ``allocated_rise`` sees as far as PyTorch's allocator gives it
 
 import weakref
 from contextlib import ExitStack, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pandas as pd
@@ -24,6 +24,7 @@ from bso_lib.config import RunConfig
 from bso_lib.experiments import build_model, build_optimizers
 from bso_lib.layers import TracedConv2d
 from bso_lib.neurons import LIF
+from bso_lib.paths import dry_run
 from bso_lib.training import train_batch
 
 # A storage with several uses is counted once, under the first of these: the weight that a convolution saves for its
@@ -144,6 +145,14 @@ def _check(image_shape, num_classes, device, devices):
         raise ValueError(f"num_classes={num_classes!r}: must be a whole number, at least 1")
 
 
+def _dry(config, device):
+    """Under DRY_RUN, make the step one that any machine can take."""
+    if not dry_run():
+        return config, device
+    small = replace(config, batch_size=2, time_steps=min(3, config.time_steps))
+    return small, "cpu" if device == "cuda" else device
+
+
 def _network(config, image_shape, num_classes, device):
     """Return the network; for "fake" on the meta device, to be called outside FakeTensorMode (see _make_fake)."""
     with torch.device("meta" if device == "fake" else "cpu"):
@@ -194,6 +203,7 @@ def account_step(config: RunConfig, image_shape=(3, 32, 32), num_classes=10, dev
     shape but no memory and pretend to be on the CPU. ``config.device`` and data set and epochs play no part.
     Raises ValueError for a wrong shape, number of classes or device.
     """
+    config, device = _dry(config, device)
     _check(image_shape, num_classes, device, DEVICES)
     tracker = StorageTracker()
     gpus = [torch.cuda.current_device()] if device == "cuda" else []
@@ -237,6 +247,7 @@ def allocated_rise(config: RunConfig, image_shape=(3, 32, 32), num_classes=10, d
     ``device``: "cpu", where the profiler lists every allocation, or "cuda", by ``torch.cuda.max_memory_allocated``.
     Includes the kernels' scratch memory as far as they take it from PyTorch. Raises as :func:`account_step`.
     """
+    config, device = _dry(config, device)
     _check(image_shape, num_classes, device, DEVICES[:2])
     gpus = [torch.cuda.current_device()] if device == "cuda" else []
     activities = [torch.profiler.ProfilerActivity.CPU]

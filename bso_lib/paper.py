@@ -198,7 +198,7 @@ CODE_CHOICES = {
     "eps_place": ("Eq. 14", "eps outside the root"),
     "sign_of_zero": ("Eq. 14", "sign(0) = 0, which takes a weight off the grid"),
     "schedule": ("not said", "gamma and 1 - beta1 cut to a tenth in steps"),
-    "real_schedule": ("App. B", "a cosine schedule that does not reach the real-valued parameters"),
+    "real_schedule": ("App. B", "a constant learning rate of the real-valued parameters"),
     "trace": ("Eq. 7", "NDOT's ratio with the threshold subtracted twice"),
     "batch_norm": ("not said", "BatchNorm statistics shared by all time steps"),
     "mse_weight": ("not said", "a squared error mixed into the loss"),
@@ -209,7 +209,7 @@ CODE_CHOICES = {
 def _code():
     for name, (place, words) in CODE_CHOICES.items():
         yield Claim(
-            f"code-{name}", f"{place}, published code", f"the accuracy does not suffer from {words}", "no number"
+            f"code-{name}", f"{place}, published code", f"T-BSO's accuracy does not suffer from {words}", "no number"
         )
 
 
