@@ -3,7 +3,8 @@
     python -m bso_lib.benchmark --out figures/bench/step-time.csv        (make bench)
 
 Both are measured in turn in one process, as a ratio, because machines are noisy. The floor runs each convolution's
-forward, input gradient and weight gradient on the shapes and the real spikes of the step, and nothing else.
+forward, input gradient and weight gradient on the shapes and the real spikes of the step, and nothing else. Beside it
+stands what recording the flips adds to the step.
 """
 
 import argparse
@@ -17,6 +18,8 @@ import torch
 import torch.nn.functional as F
 from tqdm import tqdm
 
+from bso_lib.flips import FlipRecorder
+from bso_lib.job import flipping_layers
 from bso_lib.models import split_parameters, vgg11
 from bso_lib.optim import TBSO
 from bso_lib.paths import write_atomically
@@ -25,7 +28,7 @@ from bso_lib.training import train_batch
 
 
 def training_step(width, batch_size, time_steps, side, channels, device):
-    """Return (step, model, images): a function that trains T-BSO online on one fixed batch, float32, channels last."""
+    """Return (step, model, images, optimizers): ``step()`` trains T-BSO online on one fixed batch, channels last."""
     torch.manual_seed(0)
     model = vgg11(10, channels, width, batch_norm="per-step", time_steps=time_steps)
     model = model.to(device, memory_format=torch.channels_last)
@@ -33,7 +36,7 @@ def training_step(width, batch_size, time_steps, side, channels, device):
     optimizers = [torch.optim.SGD(real, lr=0.1), TBSO(binary, time_steps)]
     images = torch.randn(batch_size, channels, side, side, device=device).contiguous(memory_format=torch.channels_last)
     labels = torch.randint(10, (batch_size,), device=device)
-    return (lambda: train_batch(model, images, labels, optimizers, time_steps)), model, images
+    return (lambda: train_batch(model, images, labels, optimizers, time_steps)), model, images, optimizers
 
 
 def convolutions_alone(model, images, time_steps):
@@ -63,6 +66,17 @@ def convolutions_alone(model, images, time_steps):
     return run
 
 
+class _TimedRecorder(FlipRecorder):
+    """A recorder that knows how long it took; timed from within, as its cost is smaller than a step's noise."""
+
+    seconds = 0.0
+
+    def _observe(self):
+        if self.bounds.is_cuda:
+            torch.cuda.synchronize()  # the step's own queued work is not the recorder's
+        self.seconds += seconds_of(super()._observe, self.bounds.device.type)
+
+
 def seconds_of(function, device) -> float:
     """Return the wall-clock seconds of one call, the device's queued work included."""
     start = time.perf_counter()
@@ -73,8 +87,11 @@ def seconds_of(function, device) -> float:
 
 
 def measure(width, batch_size, time_steps, repeats, side=32, channels=3, device="cpu") -> dict:
-    """Return medians in seconds of a training step and of its convolutions, and the median of their paired ratios."""
-    step, model, images = training_step(width, batch_size, time_steps, side, channels, device)
+    """Return medians in seconds of a training step and of its convolutions, and the median of their paired ratios.
+
+    ``flip_recording_percent``: what the flip recorder of every run adds to the step.
+    """
+    step, model, images, optimizers = training_step(width, batch_size, time_steps, side, channels, device)
     step()  # warm up, and let spikes be those of a network that trains
     floor = convolutions_alone(model, images, time_steps)
     floor()
@@ -83,11 +100,18 @@ def measure(width, batch_size, time_steps, repeats, side=32, channels=3, device=
         for _ in tqdm(range(repeats), desc=f"width {width:g}", leave=False)
     ]
     ratios = [a / b for a, b in pairs]
+    recorder = _TimedRecorder(flipping_layers(model), optimizers[-1])
+    shares = []
+    for _ in range(repeats):
+        recorder.seconds = 0.0
+        whole = seconds_of(step, device)
+        shares.append(100 * recorder.seconds / (whole - recorder.seconds))
     return {
         "width": width, "batch_size": batch_size, "time_steps": time_steps, "side": side,
         "step_seconds": statistics.median(a for a, _ in pairs),
         "convolutions_seconds": statistics.median(b for _, b in pairs),
-        "ratio": statistics.median(ratios), "ratio_min": min(ratios), "ratio_max": max(ratios), "repeats": repeats,
+        "ratio": statistics.median(ratios), "ratio_min": min(ratios), "ratio_max": max(ratios),
+        "flip_recording_percent": statistics.median(shares), "repeats": repeats,
     }  # fmt: skip
 
 

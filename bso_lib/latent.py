@@ -13,15 +13,18 @@ from bso_lib.training import train_batch
 
 
 def flips_by_magnitude(result: RunResult, bins: int = 10) -> pd.DataFrame:
-    """Return how many latent weights change sign in an epoch, by their magnitude before it.
+    """Return how many latent weights change sign from snapshot to snapshot, by their magnitude at the earlier one.
 
-    A row per epoch and bin: ``magnitude``, the bin's centre as a percentile of |latent| within its conv, and
-    ``flipped``, the percent of its weights whose sign differs after the epoch. Needs a run with ``snapshot_every=1``.
+    A row per snapshot and bin: ``epoch``, of the later snapshot; ``magnitude``, the bin's centre as a percentile of
+    |latent| within its conv; ``flipped``, the percent of its weights whose sign differs at the later snapshot.
+    Raises ValueError for a run without snapshots.
     """
+    every = result.config.snapshot_every
+    if not every:
+        raise ValueError("the run kept no snapshots: give its RunConfig snapshot_every=1")
     rows = []
-    epochs = list(result.history["epoch"])
     before = flipping_layers(result.load_model(0))
-    for epoch in epochs:
+    for epoch in range(every, result.config.epochs + 1, every):
         after = flipping_layers(result.load_model(epoch))
         flipped, bins_of = [], []
         for number, latent in before.items():
@@ -32,7 +35,7 @@ def flips_by_magnitude(result: RunResult, bins: int = 10) -> pd.DataFrame:
         for number, share in table.groupby("bin")["flipped"].mean().items():
             rows.append({"epoch": epoch, "magnitude": 100 * (number + 0.5) / bins, "flipped": 100 * share})
         before = after
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows, columns=["epoch", "magnitude", "flipped"])
 
 
 def compare_scales(config: RunConfig, split, scales, batches: int, clip: bool = False) -> pd.DataFrame:

@@ -1,5 +1,6 @@
 """The methods, their equal tuning, and the committed result of it."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import pandas as pd
 import pytest
 
 from bso_lib import comparison, tuning
-from bso_lib.comparison import COLUMNS, METHODS, accuracies, method_config, results_table, run_methods
+from bso_lib.comparison import COLUMNS, METHODS, accuracies, method_config, method_configs, results_table, run_all
 from bso_lib.config import RunConfig
 from bso_lib.tuning import GRID, best_settings, tune
 
@@ -75,9 +76,14 @@ def test_tune_trains_on_validation_splits_and_reports_divergence(monkeypatch, tm
     assert set(pd.read_csv(TABLE).columns) >= {"dataset", "seed", "device", "torch", "python"}
 
 
-def test_runs_come_back_as_a_table(monkeypatch, tmp_path):
+def test_runs_come_back_as_a_table(monkeypatch, tmp_path, capsys):
     monkeypatch.setenv("BSO_CACHE", str(tmp_path))
-    results = run_methods(TINY, {"BSO": {"gamma": 0.0}, "FP, OTTT": {}}, (0, 1), time_steps=1)
+    configs = method_configs(TINY, {"BSO": {"gamma": 0.0}, "FP, OTTT": {}}, (0, 1), time_steps=1)
+    results = run_all(configs)
+    assert re.match(r"4 runs, 0 of them cached; the others take about .* in tensors\n", capsys.readouterr().err)
+    again = run_all(configs)
+    assert capsys.readouterr().err == "4 runs, all cached\n"
+    assert accuracies(again) == accuracies(results)
     table = results_table(results)
     assert tuple(table.columns) == COLUMNS
     assert table["method"].tolist() == ["BSO", "BSO", "FP, OTTT", "FP, OTTT"]

@@ -1,18 +1,24 @@
 """The recordings that the first notebook shows, against the rules they record; and the benchmark's parts."""
 
 import numpy as np
+import pandas as pd
+import pytest
 import torch
 
 from bso_lib import benchmark
 from bso_lib.data import load_dataset
 from bso_lib.diagnostics import (
     cosine_similarity_over_time,
+    flip_rates,
+    flip_summary,
     gradients_over_time,
+    over_layers,
     record_neuron,
     record_training,
     record_weight,
     second_moment_over_time,
 )
+from bso_lib.flips import FlipRecord
 from bso_lib.models import spiking_mlp, split_parameters, vgg11
 from bso_lib.neurons import LIF
 from bso_lib.optim import TBSO
@@ -78,7 +84,7 @@ def test_the_benchmark_measures_both_sides_on_the_same_shapes():
     row = benchmark.measure(1 / 16, batch_size=4, time_steps=2, repeats=3, side=16)
     assert row["ratio_min"] <= row["ratio"] <= row["ratio_max"]
     assert row["step_seconds"] > 0 < row["convolutions_seconds"]
-    step, model, images = benchmark.training_step(1 / 16, 4, 2, 16, 3, "cpu")
+    step, model, images, _ = benchmark.training_step(1 / 16, 4, 2, 16, 3, "cpu")
     step()
     shapes = []
     real = torch.autograd.grad
@@ -91,3 +97,39 @@ def test_the_benchmark_measures_both_sides_on_the_same_shapes():
     assert len(shapes) == 2 * 8
     assert shapes[0] == (4, 4, 16, 16)
     assert shapes[7] == (4, 32, 2, 2)
+
+
+def test_flip_tables_by_hand():
+    # Two layers of 10 and 30 weights, two epochs of 5 updates, one look in each epoch.
+    epochs = [
+        {"epoch": e, "layer": layer, "weights": weights, "updates": 5, "flips": flips, "looks": 1, "held": held}
+        for e, layer, weights, flips, held in ((1, 2, 10, 20, 5), (1, 3, 30, 15, 0), (2, 2, 10, 5, 1), (2, 3, 30, 0, 3))
+    ]
+    layers = [
+        {"layer": 2, "weights": 10, "never_flipped": 4, "flips": 25, "leaving": 10},
+        {"layer": 3, "weights": 30, "never_flipped": 15, "flips": 15, "leaving": 0},
+    ]
+    record = FlipRecord(pd.DataFrame(epochs), pd.DataFrame(layers), pd.DataFrame({"layer": [2], "at_least": [1]}))
+    rates = flip_rates(record)
+    assert rates["ff_ratio"].tolist() == [40.0, 10.0, 10.0, 0.0]
+    assert rates["held"].tolist() == [50.0, 0.0, 10.0, 10.0]
+    by_epoch = over_layers(rates, "epoch")
+    assert by_epoch["epoch"].tolist() == [1, 2]
+    assert by_epoch["ff_ratio"].tolist() == pytest.approx([17.5, 2.5])
+    assert by_epoch["held"].tolist() == pytest.approx([12.5, 10.0])
+    summary = flip_summary(record)
+    assert summary["flips_per_weight"].tolist() == [2.5, 0.5]
+    assert summary["never_flipped"].tolist() == [40.0, 50.0]
+    assert summary["c2i_ratio"].tolist() == [40.0, 0.0]
+    whole = over_layers(summary).iloc[0]
+    assert whole["c2i_ratio"] == pytest.approx(25.0)  # 10 of 40 flips
+    assert whole["never_flipped"] == pytest.approx(47.5)
+    assert whole["flips_per_weight"] == pytest.approx(1.0)
+
+
+def test_nothing_looked_at_is_not_zero():
+    epochs = pd.DataFrame([{"epoch": 1, "layer": 2, "weights": 10, "updates": 3, "flips": 0, "looks": 0, "held": 0}])
+    layers = pd.DataFrame([{"layer": 2, "weights": 10, "never_flipped": 10, "flips": 0, "leaving": 0}])
+    record = FlipRecord(epochs, layers, pd.DataFrame())
+    assert flip_rates(record)["held"].isna().all()
+    assert flip_summary(record)["c2i_ratio"].isna().all()

@@ -44,6 +44,8 @@ def test_flips_by_magnitude_counts_the_signs_that_differ(tmp_path, monkeypatch):
     assert list(table["magnitude"]) == [10, 30, 50, 70, 90] * 2
     before, after = (flipping_layers(result.load_model(epoch)) for epoch in (0, 1))
     signs = [torch.cat([(w >= 0).flatten() for w in found.values()]) for found in (before, after)]
+    with pytest.raises(ValueError, match="kept no snapshots: give its RunConfig snapshot_every=1"):
+        flips_by_magnitude(run(STE, progress=False))
     weights = sum(w.numel() for w in before.values())
     in_bins = pd.Series([20.0] * 5)  # percent of the weights, up to rounding of bin sizes
     share = float((table["flipped"].iloc[:5].reset_index(drop=True) * in_bins).sum() / 100)

@@ -160,7 +160,7 @@ def test_make_alone_lists_the_targets_and_refuses_an_unknown_profile(goal, expec
 
 def test_published_numbers_in_prose_are_the_tables():
     known = set()
-    for table in ("table2", "figure5"):
+    for table in ("table2", "table3", "table4", "figure5"):
         frame = pd.read_csv(ROOT / "bso_lib" / "published" / f"{table}.csv")
         known |= {f"{v:.2f}" for c in ("accuracy_percent", "model_size_mb") if c in frame for v in frame[c].dropna()}
     quoted = []
@@ -186,4 +186,12 @@ def test_the_paper_profile_has_the_published_hyperparameters():
             assert own["beta1"] == pytest.approx(1 - float(row["one_minus_beta1"]))
             assert settings["epochs"] == int(row["epochs"])
             checked += 1
-    assert checked == 4
+    assert checked == 6
+    swept = profile["06-how-sensitive"]
+    table3, table4 = (pd.read_csv(ROOT / "bso_lib" / "published" / f"{name}.csv") for name in ("table3", "table4"))
+    assert set(table3["gamma"]) <= set(swept["gammas"])
+    assert {(r.one_minus_beta1, r.one_minus_beta2) for r in table4.itertuples()} == {tuple(p) for p in swept["betas"]}
+    assert (swept["dataset"], swept["epochs"], swept["beta1"]) == ("cifar100", 400, 0.999)
+    accurate = profile["04-how-accurate"]
+    runs = {("cifar10", 6), *((name, steps) for name, steps, _ in accurate["also"])}
+    assert runs == {(name, steps) for name in ("cifar10", "cifar100") for steps in (2, 4, 6)}

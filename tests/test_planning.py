@@ -1,0 +1,46 @@
+"""A plan counts what is cached, grows with what is left, and says so in words."""
+
+from dataclasses import replace
+
+import pytest
+
+from bso_lib.config import RunConfig
+from bso_lib.experiments import run
+from bso_lib.memory import account_step
+from bso_lib.planning import duration, plan
+
+TINY = RunConfig(width=1 / 32, train_size=100, epochs=1, batch_size=50, batch_norm="per-step", device="cpu")
+
+
+@pytest.fixture(autouse=True)
+def _cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("BSO_CACHE", str(tmp_path))
+
+
+def test_cached_runs_cost_nothing_and_a_config_counts_once():
+    run(TINY, progress=False)
+    assert str(plan([TINY, TINY])) == "1 runs, all cached"
+    both = plan([TINY, replace(TINY, seed=1)])
+    assert (both.runs, both.cached) == (2, 1)
+    assert both.seconds > 0
+    assert str(both).startswith("2 runs, 1 of them cached; the others take about ")
+
+
+def test_time_is_that_of_one_step_times_their_number(monkeypatch):
+    monkeypatch.setattr("bso_lib.planning._seconds_per_time_step", lambda config, facts: 2.0)
+    # 50,000 images trained and a third of 10,000 evaluated, in batches of 100, 3 time steps, 7 epochs
+    config = RunConfig(dataset="cifar10", width=1 / 32, batch_size=100, time_steps=3, epochs=7, device="cpu")
+    assert plan([config]).seconds == pytest.approx(2.0 * 7 * 3 * (50_000 + 10_000 / 3) / 100)
+
+
+def test_memory_is_that_of_the_largest_step():
+    configs = [replace(TINY, training="bptt", method="ste", time_steps=t) for t in (1, 3)]
+    assert plan(configs).peak_bytes == account_step(configs[1], (1, 28, 28), 10).peak_bytes
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(5.4, "5 s"), (65, "1 min 5 s"), (3600 * 2.5, "2 h 30 min"), (86400 * 3 + 7200, "3 d 2 h")],
+)
+def test_duration_in_two_units(seconds, words):
+    assert duration(seconds) == words
