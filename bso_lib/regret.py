@@ -1,0 +1,157 @@
+"""Regret, measured: play a learner against a problem, beside the right-hand sides of Eq. 15 and 16, and fit slopes.
+
+R(K) = sum_k f_k(w_k) - min over w in {-1, +1}^d of sum_k f_k(w)
+Eq. 15, BSO      R(K) <= 2 sum_k gamma_k + 2 sum_k max |M_k|
+Eq. 16, T-BSO    R(K) <= 2 sum_k gamma_k + 2 sum_k max |M_k / sqrt(v_k + eps)|
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import torch
+
+from bso_lib.regret_learners import (
+    READINGS,
+    BSOLearner,
+    FollowTheLeader,
+    GradientDescent,
+    Hedge,
+    TBSOLearner,
+    random_vertex,
+)
+from bso_lib.regret_problems import PROBLEMS
+
+OPTIMIZERS = {"BSO": BSOLearner, "T-BSO": TBSOLearner}
+RIVALS = {"follow the leader": FollowTheLeader, "gradient descent, rounded": GradientDescent, "Hedge": Hedge}
+LEARNERS = tuple(f"{name}, {reading}" for name in OPTIMIZERS for reading in READINGS) + tuple(RIVALS)
+
+
+def make_learner(name: str, dimension: int, seeds: int, rounds: int, seed: int = 0):
+    """Return the learner ``name`` of :data:`LEARNERS`; under the reading "steps" there are four steps in ``rounds``.
+
+    Raises ValueError for another name.
+    """
+    if name not in LEARNERS:
+        raise ValueError(f"learner {name!r}: must be one of {'; '.join(LEARNERS)}")
+    start = random_vertex(dimension, seeds, seed)
+    if name in RIVALS:
+        return RIVALS[name](start)
+    optimizer, reading = name.split(", ")
+    return OPTIMIZERS[optimizer](start, reading, every=-(-rounds // 4))
+
+
+def checkpoints(rounds: int, points: int = 25) -> list[int]:
+    """Return at most ``points`` whole numbers from 10 to ``rounds``, evenly spaced on a log scale."""
+    return sorted({round(value) for value in np.geomspace(min(10, rounds), rounds, points)})
+
+
+@torch.no_grad()
+def play(problem, learner, rounds: int, points: int = 25) -> pd.DataFrame:
+    """Play ``rounds`` rounds; return a row per seed and checkpoint.
+
+    ``round``        K
+    ``loss``         sum of the learner's losses; in expectation over its coins where the losses are linear
+    ``regret``       against a certified lower bound on the best vertex's loss: never too small
+    ``regret_low``   against the best vertex found: never too large; the same where the best vertex is known
+
+    and for BSO and T-BSO, M_k being the momentum after the gradient of f_k has entered it, w* the best vertex found:
+
+    ``gammas``, ``momenta``   sum of gamma_k; sum of max |M_k|, for T-BSO of max |M_k / sqrt(v_k + eps)|
+    ``right_hand_side``       2 gammas + 2 momenta (Eq. 15, 16)
+    ``momentum``              max |M_K| (Eq. 27), for T-BSO max |M_K / sqrt(v_K + eps)|
+    ``gradient_product``      sum of <grad f_k(w_k), w_k - w*>, at least the regret
+    ``momentum_product``      sum of <M_k, w_k - w*>, what the proof bounds
+    """
+    sums, rows, stops = _Sums(), [], set(checkpoints(rounds, points))
+    for k in range(rounds):
+        w = learner.play()
+        problem.reveal(k, learner.mean)
+        sums.add("loss", problem.loss(learner.mean if problem.linear else w))
+        if not isinstance(learner, BSOLearner):
+            learner.update(problem, k)
+        else:
+            w = w.clone()
+            learner.update(problem, k)
+            gradient, momentum = learner.gradient(), learner.momentum()
+            largest = learner.scaled_momentum().abs().amax(1)
+            sums.add("gammas", learner.gamma_k)
+            sums.add("momenta", largest)
+            sums.add("gradients", gradient)
+            sums.add("momentum_vectors", momentum)
+            sums.add("gradient_product", (gradient * w).sum(1))
+            sums.add("momentum_product", (momentum * w).sum(1))
+        if k + 1 in stops:
+            row = {"round": k + 1, "loss": sums["loss"], **_against_best(problem, sums)}
+            if isinstance(learner, BSOLearner):
+                row |= {"momentum": largest}
+            rows.append(_by_seed(row, problem.seeds))
+    return pd.concat(rows, ignore_index=True)
+
+
+class _Sums(dict):
+    def add(self, name, value):
+        if name not in self:
+            self[name] = value.clone() if isinstance(value, torch.Tensor) else value
+        else:
+            self[name] += value
+
+
+def _against_best(problem, sums):
+    best, lower, upper = problem.hindsight()
+    row = {"regret": sums["loss"] - lower, "regret_low": sums["loss"] - upper}
+    if "momenta" in sums:
+        row |= {name: sums[name] for name in ("gammas", "momenta")}
+        row["right_hand_side"] = 2 * sums["gammas"] + 2 * sums["momenta"]
+        row["gradient_product"] = sums["gradient_product"] - (sums["gradients"] * best).sum(1)
+        row["momentum_product"] = sums["momentum_product"] - (sums["momentum_vectors"] * best).sum(1)
+    return row
+
+
+def _by_seed(row, seeds):
+    columns = {name: value.numpy().copy() if isinstance(value, torch.Tensor) else value for name, value in row.items()}
+    return pd.DataFrame({"seed": range(seeds), **columns})
+
+
+def regret_of(problem: str, learner: str, dimension: int, seeds: int, rounds: int, seed: int = 0) -> pd.DataFrame:
+    """Return :func:`play` of two names, from :data:`PROBLEMS` and :data:`LEARNERS`, with columns of these names."""
+    if problem not in PROBLEMS:
+        raise ValueError(f"problem {problem!r}: must be one of {', '.join(PROBLEMS)}")
+    player = make_learner(learner, dimension, seeds, rounds, seed)
+    table = play(PROBLEMS[problem](dimension, seeds, seed), player, rounds)
+    return table.assign(problem=problem, learner=learner, dimension=dimension)
+
+
+@dataclass(frozen=True)
+class Slope:
+    """A fitted slope on log-log axes with its 95 % interval; all NaN where the mean is not positive throughout."""
+
+    value: float
+    low: float
+    high: float
+
+    def __str__(self):
+        if np.isnan(self.value):
+            return "not positive"
+        return f"{self.value:.2f} [{self.low:.2f}, {self.high:.2f}]"
+
+
+def fit_slope(table: pd.DataFrame, column: str, last: float = 0.03, resamples: int = 1000) -> Slope:
+    """Fit log(mean over seeds of ``column``) = a + slope log(round), over the rounds from ``last`` of all on.
+
+    The interval is a percentile bootstrap over seeds. Resamples whose mean is not positive throughout count as
+    "not positive" if they are more than one in forty, and are left out otherwise.
+    """
+    wide = table.pivot(index="round", columns="seed", values=column)
+    wide = wide[wide.index >= last * wide.index.max()]
+    x = np.log(wide.index.to_numpy(dtype=float))
+    x -= x.mean()
+    values = wide.to_numpy()
+    seeds = values.shape[1]
+    drawn = np.random.default_rng(0).integers(seeds, size=(resamples, seeds))
+    means = np.concatenate([values.mean(1)[:, None], values[:, drawn].mean(2)], axis=1)
+    positive = (means > 0).all(0)
+    if not positive[0] or positive.mean() < 0.975:
+        return Slope(np.nan, np.nan, np.nan)
+    slopes = x @ np.log(means[:, positive]) / (x @ x)
+    return Slope(float(slopes[0]), *(float(q) for q in np.quantile(slopes[1:], [0.025, 0.975])))
