@@ -1,8 +1,12 @@
 """Regret, measured: play a learner against a problem, beside the right-hand sides of Eq. 15 and 16, and fit slopes.
 
-R(K) = sum_k f_k(w_k) - min over w in {-1, +1}^d of sum_k f_k(w)
-Eq. 15, BSO      R(K) <= 2 sum_k gamma_k + 2 sum_k max |M_k|
-Eq. 16, T-BSO    R(K) <= 2 sum_k gamma_k + 2 sum_k max |M_k / sqrt(v_k + eps)|
+The regret after K rounds, the claim on BSO and the claim on T-BSO:
+
+    R(K) = sum_k f_k(w_k) - min over w in {-1, +1}^d of sum_k f_k(w)
+    R(K) <= 2 sum_k gamma_k + 2 sum_k max |M_k|                            (Eq. 15)
+    R(K) <= 2 sum_k gamma_k + 2 sum_k max |M_k / sqrt(v_k + eps)|          (Eq. 16)
+
+That is how the right-hand sides stand in the paper: without a factor for the dimension.
 """
 
 from dataclasses import dataclass

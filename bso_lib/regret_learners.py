@@ -1,7 +1,7 @@
 """Online learners over {-1, +1}^d: BSO and T-BSO, the very optimizers, and the textbook's rivals.
 
 A learner has ``play()``, the vertex of this round (seeds, d); ``mean``, that vertex's expectation before its coins are
-tossed; and ``update(problem, k)``, called once f_k, k = 0, 1, ..., is known. Each starts at a random vertex or its mean.
+tossed (the vertex, if it tosses none); and ``update(problem, k)``, called once f_k, k = 0, 1, ..., is known.
 """
 
 import math
@@ -15,9 +15,10 @@ from bso_lib.regret_problems import vertices
 def decay(reading: str, k: int, gamma: float, step: float, every: int) -> dict[str, float]:
     """Return gamma_k, beta_k and the optimizer's factor lr in round k = 0, 1, ... under one reading of the decay.
 
-    "1 - beta ~ 1/sqrt(k)" is how Eq. 26 writes BSO: 1 - beta_k = step/sqrt(k+1). "beta ~ 1/sqrt(k)" is how Eq. 30 writes
-    T-BSO: beta_k = (1 - step)/sqrt(k+1). "constant" is the paper's experiments, "steps" the published code: gamma and
+    "1 - beta ~ 1/sqrt(k)": as Eq. 26 writes BSO, 1 - beta_k = step/sqrt(k+1). "beta ~ 1/sqrt(k)": as Eq. 30 writes
+    T-BSO, beta_k = (1 - step)/sqrt(k+1). "constant": the paper's experiments. "steps": the published code, gamma and
     1 - beta times 0.1 after each ``every`` rounds. gamma_k = lr gamma falls as 1/sqrt(k+1) under the first two.
+    Raises ValueError for another reading.
     """
     if reading == "beta ~ 1/sqrt(k)":
         return {"gamma": gamma * inverse_sqrt(k), "beta": (1 - step) * inverse_sqrt(k), "lr": 1.0}

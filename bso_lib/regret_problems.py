@@ -21,18 +21,14 @@ def vertices(dimension: int) -> torch.Tensor:
     return 1.0 - 2.0 * (bits & 1).double()
 
 
-class LinearProblem:
-    """f_k(w) = <x_k, w>, |x_k| = 1. The best fixed vertex is -sign(sum x_k), its loss -|sum x_k|_1: exact."""
-
-    linear = True
+class OnlineProblem:
+    """What all problems share: ``dimension`` d, ``seeds``, and their random numbers."""
 
     def __init__(self, dimension: int, seeds: int, seed: int = 0):
         if dimension < 1 or seeds < 1:
             raise ValueError(f"dimension={dimension}, seeds={seeds}: must both be at least 1")
         self.dimension, self.seeds = dimension, seeds
         self.generator = torch.Generator().manual_seed(seed)
-        self.x = None
-        self.total = torch.zeros(seeds, dimension, dtype=torch.float64)
 
     def _uniform(self, *shape):
         return torch.rand(*shape, generator=self.generator, dtype=torch.float64)
@@ -40,12 +36,23 @@ class LinearProblem:
     def _signs(self, *shape):
         return torch.where(self._uniform(*shape) < 0.5, -1.0, 1.0).double()
 
+
+class LinearProblem(OnlineProblem):
+    """f_k(w) = <x_k, w>, |x_k| = 1. The best fixed vertex is -sign(sum x_k), its loss -|sum x_k|_1: exact."""
+
+    linear = True
+
+    def __init__(self, dimension, seeds, seed=0):
+        super().__init__(dimension, seeds, seed)
+        self.x = None
+        self.total = torch.zeros(seeds, dimension, dtype=torch.float64)
+
     def _direction(self, k, mean):
         """Return sqrt(d) x_k, (seeds, d), entries in [-1, 1]."""
         raise NotImplementedError
 
     def reveal(self, k: int, mean: torch.Tensor):
-        """Fix f_k, round k = 0, 1, ...; ``mean``: the expectation of the learner's vertex (itself, if it has no coin)."""
+        """Fix f_k, k = 0, 1, ...; ``mean``: the expectation of the learner's vertex, (seeds, d)."""
         self.x = self._direction(k, mean) / math.sqrt(self.dimension)
         self.total += self.x
 
@@ -62,10 +69,9 @@ class LinearProblem:
         return self.x @ points.t()
 
     def hindsight(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Return the best fixed vertex found for the rounds so far, (seeds, d), and bounds on the best one's total loss.
+        """Return (vertex, lower, upper): the best fixed vertex found for the rounds so far, and bounds, (seeds,) each.
 
-        The bounds are (lower, upper), (seeds,) each: ``lower`` is certified, ``upper`` is the loss of the vertex found.
-        Here they are equal.
+        ``lower``: certified, no vertex has a smaller total loss. ``upper``: that of the vertex found. Here: equal.
         """
         value = -self.total.abs().sum(1)
         return torch.where(self.total > 0, -1.0, 1.0).double(), value, value
@@ -126,12 +132,12 @@ class Adversary(LinearProblem):
         return torch.where(mean < 0, -1.0, 1.0).double()
 
 
-class Teacher(LinearProblem):
+class Teacher(OnlineProblem):
     """Examples drawn with replacement from a pool labelled, with noise, by a hidden vertex (``teacher``).
 
-    ``loss_name`` "quadratic": (z - y)^2 / (4 sqrt(d)); "logistic": log(1 + exp(-y z)); z = <x, w>. The sum of all losses
-    depends only on how often each example came, so the comparator costs the same after any number of rounds: all
-    vertices are tried up to ``MAX_ENUMERATED`` dimensions, beyond there is a certified bound.
+    ``loss_name`` "quadratic": (z - y)^2 / (4 sqrt(d)); "logistic": log(1 + exp(-y z)); z = <x, w>. The sum of all
+    losses depends only on how often each example came, so the comparator costs the same after any number of rounds:
+    all vertices are tried up to ``MAX_ENUMERATED`` dimensions, beyond there is a certified bound.
     """
 
     linear = False
@@ -152,7 +158,7 @@ class Teacher(LinearProblem):
         else:
             self.labels = torch.where(coins < torch.sigmoid(4 * answers), 1.0, -1.0).double()
         self.counts = torch.zeros_like(answers)
-        self.y = None
+        self.x, self.y = None, None
         self.lowest = torch.zeros(seeds, dimension, dtype=torch.float64)  # where the bound is taken: any point will do
 
     def _value(self, z, y):
@@ -185,21 +191,21 @@ class Teacher(LinearProblem):
         """Return f_k at each of ``points`` (m, d), as (seeds, m)."""
         return self._value(self.x @ points.t(), self.y[:, None])
 
-    def total_loss(self, w: torch.Tensor) -> torch.Tensor:
-        """Return the sum of all losses so far at ``w`` (seeds, m, d), as (seeds, m)."""
-        z = torch.einsum("snd,smd->snm", self.pool, w)
-        return (self.counts[:, :, None] * self._value(z, self.labels[:, :, None])).sum(1)
+    def total_loss(self, w: torch.Tensor, rows=slice(None)) -> torch.Tensor:
+        """Return the sum of all losses so far at ``w`` (seeds, m, d), as (seeds, m), for the seeds in ``rows``."""
+        z = torch.einsum("snd,smd->snm", self.pool[rows], w)
+        return (self.counts[rows, :, None] * self._value(z, self.labels[rows, :, None])).sum(1)
 
     def hindsight(self):
         """Return (best vertex found, lower, upper); the bounds are equal where the vertices are enumerated.
 
         Beyond, the vertex is the better of the teacher and the rounded minimum u over the cube. The sum F of all losses
-        is convex, so F(w) >= F(u) + <F'(u), w - u> >= F(u) - <F'(u), u> - |F'(u)|_1 for every w in the cube: a bound that
-        is valid at any u, however far the descent that looks for u has come.
+        is convex, so F(w) >= F(u) + <F'(u), w - u> >= F(u) - <F'(u), u> - |F'(u)|_1 for every w in the cube: a bound
+        that is valid at any u, however far the descent that looks for u has come.
         """
         if self.dimension <= MAX_ENUMERATED:
             corners = vertices(self.dimension)
-            losses = torch.cat([self._row(s).total_loss(corners[None]) for s in range(self.seeds)])
+            losses = torch.cat([self.total_loss(corners[None], slice(s, s + 1)) for s in range(self.seeds)])
             value, found = losses.min(1)
             return corners[found], value, value
         self._minimise()
@@ -209,13 +215,6 @@ class Teacher(LinearProblem):
         value, gradient = self._total(self.lowest)
         lower = value - (gradient * self.lowest).sum(1) - gradient.abs().sum(1)
         return both[torch.arange(self.seeds), found], lower, upper
-
-    def _row(self, s):
-        """Return the problem of seed ``s`` alone, to enumerate in little memory."""
-        row = object.__new__(Teacher)
-        row.dimension, row.loss_name = self.dimension, self.loss_name
-        row.pool, row.labels, row.counts = (part[s : s + 1] for part in (self.pool, self.labels, self.counts))
-        return row
 
     def _total(self, u):
         z = torch.einsum("snd,sd->sn", self.pool, u)
