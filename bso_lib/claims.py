@@ -38,12 +38,13 @@ class Row:
 def judge(claim_id: str, passed: bool, ours: str, conditions: str, test: str, paper_scale: bool = False) -> Row:
     """Return the ledger row of a claim whose ``test`` came out as ``passed``.
 
-    Only exact claims and runs at ``paper_scale`` can get the verdict "holds". Raises ValueError for an unknown id.
+    Only exact claims and runs at ``paper_scale`` can get the verdict "holds". A universal claim that failed anywhere is
+    "false as stated". Raises ValueError for an unknown id.
     """
     if claim_id not in CLAIMS:
         raise ValueError(f"claim {claim_id!r} is not in bso_lib.paper.CLAIMS")
     if not passed:
-        verdict = "does not hold"
+        verdict = "false as stated" if CLAIMS[claim_id].universal else "does not hold"
     else:
         verdict = "holds" if paper_scale or CLAIMS[claim_id].exact else "holds at reduced scale"
     return Row(claim_id, ours, conditions, test, verdict)
@@ -121,7 +122,7 @@ def ledger(profile: str) -> pd.DataFrame:
     for claim in CLAIMS.values():
         row = found.get(claim.id, Row(claim.id, "", "", "", "not run"))
         rows.append({**asdict(claim), **asdict(row)})
-    return pd.DataFrame(rows).drop(columns="exact")
+    return pd.DataFrame(rows).drop(columns=["exact", "universal"])
 
 
 def counts(table: pd.DataFrame) -> str:

@@ -18,6 +18,7 @@ class Claim:
     """A claim of the paper: its ``id``, ``place``, ``statement`` and ``published`` value.
 
     ``exact``: arithmetic (sizes, bytes) that does not depend on training, so that it can hold under any profile.
+    ``universal``: said of all problems of a class, so that one counterexample makes it false as stated.
     """
 
     id: str
@@ -25,6 +26,7 @@ class Claim:
     statement: str
     published: str
     exact: bool = False
+    universal: bool = False
 
 
 def published(name: str) -> pd.DataFrame:
@@ -97,6 +99,35 @@ def _sizes():
                 f"size-{dataset.lower()}-{kind}", "Table 2", f"size of the {kind} {net} for {dataset}",
                 f"{size:.2f} MB", exact=True,
             )  # fmt: skip
+
+
+def _theory():
+    slow, literal = "1 - beta ~ 1/sqrt(k)", "beta ~ 1/sqrt(k) as in Eq. 30"
+    for bound, average, name, momentum, rate, falls, cases in (
+        (15, 17, "BSO", "|M_k|_inf", "K^(1/2)", "K^(-1/2)", {"linear": slow, "quadratic": slow}),
+        (16, 18, "T-BSO", "|M_k/sqrt(v_k+eps)|_inf", "K^(3/4)", "K^(-1/4)",
+         {"linear": slow, "quadratic": slow, "linear, eq30": literal}),
+    ):  # fmt: skip
+        place, sums = f"Theorem 4.1, Eq. {bound}", f"R(K) <= 2 sum gamma_k + 2 sum {momentum} = O({rate})"
+        below = f"{name}'s regret stays below the right-hand side of Eq. {bound}"
+        yield Claim(f"eq{bound}", place, f"{below}, and that is O({rate}): any convex losses", sums, universal=True)
+        yield Claim(f"eq{bound}-iid-linear", place, f"{below}: i.i.d. linear losses", sums)
+        place, mean = f"Corollary 4.2, Eq. {average}", f"R(K)/K = O({falls})"
+        fast = f"{name}'s average regret falls as {falls}"
+        yield Claim(f"eq{average}", place, f"{fast}: any convex losses", mean, universal=True)
+        for case, reading in cases.items():
+            kind = case.split(",")[0]
+            claim_id = f"eq{average}-iid-{case.replace(', ', '-')}"
+            yield Claim(claim_id, place, f"{fast}: i.i.d. {kind} losses, {reading}", mean)
+    yield Claim(
+        "eq27", "Appendix A, Eq. 27", "BSO's |M_k|_inf is O(1/sqrt(k)): any convex losses", "O(1/sqrt(k))",
+        universal=True,
+    )  # fmt: skip
+    yield Claim(
+        "eq34", "Appendix A, Eq. 34",
+        "T-BSO's |M_k/sqrt(v_k+eps)|_inf falls fast enough for the sum in Eq. 16 to be O(K^(3/4)): any convex losses",
+        "sum |M_k/sqrt(v_k+eps)|_inf = O(K^(3/4))", universal=True,
+    )  # fmt: skip
 
 
 def accuracy_id(dataset: str, method: str, time_steps: int, place: str = "table2") -> str:
@@ -242,6 +273,17 @@ def _memory():
 
 CLAIMS = {
     claim.id: claim
-    for group in (_statements, _latent_weights, _gradients, _sensitivity, _flips, _memory, _code, _sizes, _accuracies)
+    for group in (
+        _statements,
+        _latent_weights,
+        _gradients,
+        _sensitivity,
+        _flips,
+        _memory,
+        _theory,
+        _code,
+        _sizes,
+        _accuracies,
+    )
     for claim in group()
 }

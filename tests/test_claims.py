@@ -49,6 +49,9 @@ def test_published_numbers_come_from_the_tables():
         ("t-bso-above-bso", False, False, "does not hold"),
         ("size-cifar-10-binary", True, False, "holds"),
         ("size-cifar-10-binary", False, False, "does not hold"),
+        ("eq15", False, False, "false as stated"),
+        ("eq15", True, False, "holds at reduced scale"),
+        ("eq15-iid-linear", False, False, "does not hold"),
     ],
 )
 def test_verdicts(claim, passed, paper_scale, verdict):
