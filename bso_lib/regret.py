@@ -128,16 +128,20 @@ def regret_of(problem: str, learner: str, dimension: int, seeds: int, rounds: in
 
 @dataclass(frozen=True)
 class Slope:
-    """A fitted slope on log-log axes with its 95 % interval; all NaN where the mean is not positive throughout."""
+    """A fitted slope on log-log axes with its 95 % interval.
+
+    All are NaN where the mean is not positive throughout, the interval alone where there is but one seed.
+    """
 
     value: float
-    low: float
-    high: float
+    low: float = np.nan
+    high: float = np.nan
 
     def __str__(self):
         if np.isnan(self.value):
             return "not positive"
-        return f"{self.value:.2f} [{self.low:.2f}, {self.high:.2f}]"
+        value, low, high = (f"{round(number, 2) + 0.0:.2f}" for number in (self.value, self.low, self.high))
+        return f"{value} (one seed)" if np.isnan(self.low) else f"{value} [{low}, {high}]"
 
 
 def fit_slope(table: pd.DataFrame, column: str, last: float = 0.03, resamples: int = 1000) -> Slope:
@@ -156,6 +160,7 @@ def fit_slope(table: pd.DataFrame, column: str, last: float = 0.03, resamples: i
     means = np.concatenate([values.mean(1)[:, None], values[:, drawn].mean(2)], axis=1)
     positive = (means > 0).all(0)
     if not positive[0] or positive.mean() < 0.975:
-        return Slope(np.nan, np.nan, np.nan)
+        return Slope(np.nan)
     slopes = x @ np.log(means[:, positive]) / (x @ x)
-    return Slope(float(slopes[0]), *(float(q) for q in np.quantile(slopes[1:], [0.025, 0.975])))
+    interval = np.quantile(slopes[1:], [0.025, 0.975]) if seeds > 1 else ()
+    return Slope(float(slopes[0]), *map(float, interval))

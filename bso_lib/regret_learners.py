@@ -117,7 +117,7 @@ class TBSOLearner(BSOLearner):
     a few times 1/(1 - beta2) rounds. The paper's 0.99999 would take all of a run.
     """
 
-    def __init__(self, start, reading=READINGS[0], gamma=0.1, every=1000, beta2=0.99):
+    def __init__(self, start, reading=READINGS[0], gamma=0.1, every=1000, beta2=0.9):
         self.w = torch.nn.Parameter(start.clone())
         self.reading, self.every, self.gamma = reading, every, gamma
         self.optimizer = SeedwiseTBSO([self.w], time_steps=1, gamma=gamma, beta1=0.0, beta2=beta2)

@@ -342,6 +342,9 @@ def test_fitted_slopes():
     exact = fit_slope(table, "exact")
     np.testing.assert_allclose([exact.value, exact.low, exact.high], 0.75)
     assert str(exact) == "0.75 [0.75, 0.75]"
+    single = fit_slope(table[table["seed"] == 3], "exact")
+    assert str(single) == "0.75 (one seed)"
+    assert math.isnan(single.low)
     noisy = fit_slope(table, "noisy")
     np.testing.assert_allclose(noisy.value, 0.5)
     for column in ("negative", "mixed"):
