@@ -132,6 +132,29 @@ class Adversary(LinearProblem):
         return torch.where(mean < 0, -1.0, 1.0).double()
 
 
+class Replay(LinearProblem):
+    """Linear losses written down beforehand: ``gradients`` (rounds, seeds, d), of any length."""
+
+    def __init__(self, gradients: torch.Tensor):
+        super().__init__(gradients.shape[2], gradients.shape[1])
+        self.gradients = gradients.double()
+
+    @classmethod
+    def of(cls, problem: LinearProblem, learner, rounds: int):
+        """Return the problem that ``problem`` turned out to be when ``learner`` played it for ``rounds`` rounds."""
+        gradients = []
+        for k in range(rounds):
+            problem.reveal(k, learner.mean)
+            gradients.append(problem.x)
+            learner.update(problem, k)
+        return cls(torch.stack(gradients))
+
+    def reveal(self, k, mean):
+        """Show the next gradient, whatever the learner does."""
+        self.x = self.gradients[k]
+        self.total += self.x
+
+
 class Teacher(OnlineProblem):
     """Examples drawn with replacement from a pool labelled, with noise, by a hidden vertex (``teacher``).
 
