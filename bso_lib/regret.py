@@ -31,14 +31,14 @@ RIVALS = {"follow the leader": FollowTheLeader, "gradient descent, rounded": Gra
 LEARNERS = tuple(f"{name}, {reading}" for name in OPTIMIZERS for reading in READINGS) + tuple(RIVALS)
 
 
-def make_learner(name: str, dimension: int, seeds: int, rounds: int, seed: int = 0):
+def make_learner(name: str, dimension: int, seeds: int, rounds: int):
     """Return the learner ``name`` of :data:`LEARNERS`; under the reading "steps" there are four steps in ``rounds``.
 
     Raises ValueError for another name.
     """
     if name not in LEARNERS:
         raise ValueError(f"learner {name!r}: must be one of {'; '.join(LEARNERS)}")
-    start = random_vertex(dimension, seeds, seed)
+    start = random_vertex(dimension, seeds)
     if name in RIVALS:
         return RIVALS[name](start)
     optimizer, reading = name.split(", ")
@@ -117,12 +117,12 @@ def _by_seed(row, seeds):
     return pd.DataFrame({"seed": range(seeds), **columns})
 
 
-def regret_of(problem: str, learner: str, dimension: int, seeds: int, rounds: int, seed: int = 0) -> pd.DataFrame:
+def regret_of(problem: str, learner: str, dimension: int, seeds: int, rounds: int) -> pd.DataFrame:
     """Return :func:`play` of two names, from :data:`PROBLEMS` and :data:`LEARNERS`, with columns of these names."""
     if problem not in PROBLEMS:
         raise ValueError(f"problem {problem!r}: must be one of {', '.join(PROBLEMS)}")
-    player = make_learner(learner, dimension, seeds, rounds, seed)
-    table = play(PROBLEMS[problem](dimension, seeds, seed), player, rounds)
+    player = make_learner(learner, dimension, seeds, rounds)
+    table = play(PROBLEMS[problem](dimension, seeds), player, rounds)
     return table.assign(problem=problem, learner=learner, dimension=dimension)
 
 

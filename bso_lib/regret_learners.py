@@ -33,9 +33,13 @@ READINGS = ("1 - beta ~ 1/sqrt(k)", "beta ~ 1/sqrt(k)", "constant", "steps")
 STEPS = {"1 - beta ~ 1/sqrt(k)": 1.0, "beta ~ 1/sqrt(k)": 0.1, "constant": 0.01, "steps": 0.01}
 
 
-def random_vertex(dimension: int, seeds: int, seed: int = 0) -> torch.Tensor:
-    """Return a random vertex for each seed, (seeds, d)."""
-    bits = torch.randint(2, (seeds, dimension), generator=torch.Generator().manual_seed(seed + 10**6))
+# Seeds of the learners' own random numbers, apart from those of the problems (0 unless given).
+_START, _ROUNDING, _LOTTERY = 10**6, 2 * 10**6, 3 * 10**6
+
+
+def random_vertex(dimension: int, seeds: int) -> torch.Tensor:
+    """Return a random vertex for each seed, (seeds, d), the same in every call."""
+    bits = torch.randint(2, (seeds, dimension), generator=torch.Generator().manual_seed(_START))
     return 2.0 * bits.double() - 1.0
 
 
@@ -113,14 +117,16 @@ class BSOLearner:
 class TBSOLearner(BSOLearner):
     """T-BSO with one time step. ``gamma`` is by itself relative to the gradient's root mean square (Eq. 14).
 
-    ``beta2``: v has no bias correction, so max |M / sqrt(v)| of Eq. 16 means something only once v has settled, after
-    a few times 1/(1 - beta2) rounds. The paper's 0.99999 would take all of a run.
+    v has no bias correction, so max |M / sqrt(v)| of Eq. 16 means something only once v has settled, after a few times
+    1/(1 - beta2) rounds. The paper's beta2 = 0.99999 would take all of a run.
     """
 
-    def __init__(self, start, reading=READINGS[0], gamma=0.1, every=1000, beta2=0.9):
+    BETA2 = 0.9
+
+    def __init__(self, start, reading=READINGS[0], gamma=0.1, every=1000):
         self.w = torch.nn.Parameter(start.clone())
         self.reading, self.every, self.gamma = reading, every, gamma
-        self.optimizer = SeedwiseTBSO([self.w], time_steps=1, gamma=gamma, beta1=0.0, beta2=beta2)
+        self.optimizer = SeedwiseTBSO([self.w], time_steps=1, gamma=gamma, beta1=0.0, beta2=self.BETA2)
         self.beta_name = "beta1"
         self._set(0)
 
@@ -162,9 +168,9 @@ class GradientDescent:
     For linear losses E R(K) <= 3 sqrt(d K): diameter 2 sqrt(d), gradients of length at most 1, steps sqrt(d/k).
     """
 
-    def __init__(self, start, seed=0):
+    def __init__(self, start):
         self.mean = torch.zeros_like(start)
-        self.generator = torch.Generator().manual_seed(seed + 2 * 10**6)
+        self.generator = torch.Generator().manual_seed(_ROUNDING)
 
     def play(self):
         """Return a random vertex whose expectation is the point in the cube, (seeds, d)."""
@@ -184,10 +190,10 @@ class Hedge:
     sqrt(log(2)/2). Only for d up to ``MAX_ENUMERATED``.
     """
 
-    def __init__(self, start, seed=0):
+    def __init__(self, start):
         self.vertices = vertices(start.shape[1])
         self.total = torch.zeros(len(start), len(self.vertices), dtype=torch.float64)
-        self.generator = torch.Generator().manual_seed(seed + 3 * 10**6)
+        self.generator = torch.Generator().manual_seed(_LOTTERY)
         self._set(0)
 
     def _set(self, k):
