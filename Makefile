@@ -19,12 +19,13 @@ FIGURES_03-memory := step timeline growth
 FIGURES_04-how-accurate := tuning accuracy
 FIGURES_05-more-time-steps := accuracy
 FIGURES_06-how-sensitive := gamma betas
+FIGURES_08-regret := bounds momentum products slopes network
 FIGURES_09-flips := rate layers gaps accuracy
 FIGURES_13-paper-and-code := accuracy
 FIGURES_99-ledger := verdicts
 
 EXPERIMENTS := 00-start-here 01-latent-weights 02-gradients-over-time 03-memory 04-how-accurate 05-more-time-steps \
-    06-how-sensitive 09-flips 13-paper-and-code
+    06-how-sensitive 08-regret 09-flips 13-paper-and-code
 NOTEBOOKS := $(EXPERIMENTS) 99-ledger
 SOURCES := $(shell find bso_lib -name '*.py' -o -name '*.csv' -o -name '*.npz')
 BUILD := build/$(PROFILE)

@@ -20,6 +20,8 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, DeadKernelError
 from papermill.exceptions import PapermillExecutionError
 
+from bso_lib.paths import dry_run
+
 NOTEBOOKS = Path(__file__).parent
 BUILD = NOTEBOOKS.parent / "build"
 PROFILES = ("quick", "laptop", "paper")
@@ -34,16 +36,21 @@ def parameter_names(notebook: nbformat.NotebookNode) -> list[str]:
 
 
 def profile_parameters(name: str, profile: str) -> dict:
-    """Return what ``profile`` sets in notebook ``name``, its own name included.
+    """Return what ``profile`` sets in notebook ``name``, its own name included; smaller where DRY_RUN says so.
 
     Raises ValueError for a parameter that the notebook does not have: papermill would only warn.
     """
-    path = NOTEBOOKS / "profiles" / f"{profile}.yaml"
-    parameters = {"profile": profile, **(yaml.safe_load(path.read_text(encoding="utf-8")).get(name) or {})}
     known = parameter_names(nbformat.read(NOTEBOOKS / f"{name}.ipynb", as_version=4))
-    for parameter in parameters:
-        if parameter not in known:
-            raise ValueError(f"{path.name} sets {parameter!r}, which {name} does not have; it has {', '.join(known)}")
+    parameters = {"profile": profile}
+    for file in (profile, "dry-run") if dry_run() else (profile,):
+        path = NOTEBOOKS / "profiles" / f"{file}.yaml"
+        settings = yaml.safe_load(path.read_text(encoding="utf-8")).get(name) or {}
+        for parameter in settings:
+            if parameter not in known:
+                raise ValueError(
+                    f"{path.name} sets {parameter!r}, which {name} does not have; it has {', '.join(known)}"
+                )
+        parameters |= settings
     return parameters
 
 

@@ -75,6 +75,16 @@ def test_profiles_set_only_parameters_that_exist(profile, runner):
         )
 
 
+def test_a_dry_run_sets_only_parameters_that_exist_and_comes_last(runner, monkeypatch):
+    monkeypatch.setenv("DRY_RUN", "1")
+    settings = yaml.safe_load((ROOT / "notebooks" / "profiles" / "dry-run.yaml").read_text())
+    assert set(settings) <= set(NAMES)
+    for name in NAMES:
+        values = runner.profile_parameters(name, "paper")
+        assert values["profile"] == "paper"
+        assert values | settings.get(name, {}) == values
+
+
 def test_a_profile_key_that_does_not_exist_is_refused(runner, tmp_path, monkeypatch):
     (tmp_path / "profiles").mkdir()
     (tmp_path / "profiles" / "quick.yaml").write_text("04-how-accurate: {sedes: [0]}")
