@@ -9,10 +9,11 @@ import pandas as pd
 import torch
 import torch.nn.functional as F
 
+from bso_lib.experiments import RunResult, load_splits
 from bso_lib.flips import FlipRecord
 from bso_lib.layers import TracedConv2d
 from bso_lib.optim import BSO
-from bso_lib.training import frame, train_batch
+from bso_lib.training import frame, predict, train_batch
 
 
 def record_neuron(lif, currents) -> pd.DataFrame:
@@ -109,6 +110,20 @@ def second_moment_over_time(gradients: dict[int, torch.Tensor]) -> pd.DataFrame:
             relative = moment / float(moments[0])
             rows.append({"conv": number, "t": t, "second_moment": moment, "relative": relative})
     return pd.DataFrame(rows)
+
+
+@torch.no_grad()
+def accuracy_with_batch_statistics(result: RunResult, batch_size: int = 500) -> float:
+    """Return the test accuracy in percent with BatchNorm normalising by the test batch, not by running statistics.
+
+    Where it exceeds ``result.accuracy``, the running statistics lag behind the weights.
+    """
+    _, test = load_splits(result.config)
+    model = result.load_model().train()
+    correct = 0
+    for images, labels in test.batches(batch_size):
+        correct += int((predict(model, images, result.config.time_steps).argmax(1) == labels).sum())
+    return 100 * correct / len(test)
 
 
 def flip_rates(record: FlipRecord) -> pd.DataFrame:

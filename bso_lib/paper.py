@@ -152,6 +152,10 @@ def _accuracies():
 
 def _latent_weights():
     place = "Sec. 4.1, Fig. 1"
+    yield Claim(
+        "weights-stay-binary", "Algorithm 1", "BSO's and T-BSO's weights are -1 or +1 after training", "no number",
+        exact=True,
+    )  # fmt: skip
     yield Claim("latent-sign-only", place, "latent weights act only through their sign", "no number", exact=True)
     yield Claim(
         "bso-below-latent-memory", place,
@@ -167,7 +171,7 @@ def _gradients():
     )  # fmt: skip
     yield Claim(
         "gradients-differ-in-size", "Fig. 3, Eq. 14",
-        "they differ in size, so that one threshold does not fit all time steps", "no number",
+        "the weight gradients of different time steps differ in size: one threshold does not fit all", "no number",
     )  # fmt: skip
 
 

@@ -4,10 +4,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from bso_lib import benchmark
+from bso_lib.config import RunConfig
 from bso_lib.data import load_dataset
 from bso_lib.diagnostics import (
+    accuracy_with_batch_statistics,
     cosine_similarity_over_time,
     flip_rates,
     flip_summary,
@@ -18,11 +21,12 @@ from bso_lib.diagnostics import (
     record_weight,
     second_moment_over_time,
 )
+from bso_lib.experiments import load_splits, run
 from bso_lib.flips import FlipRecord
 from bso_lib.models import spiking_mlp, split_parameters, vgg11
 from bso_lib.neurons import LIF
 from bso_lib.optim import TBSO
-from bso_lib.training import train_batch
+from bso_lib.training import evaluate, train_batch
 
 
 def test_a_recorded_neuron_follows_its_equations():
@@ -125,6 +129,21 @@ def test_flip_tables_by_hand():
     assert whole["c2i_ratio"] == pytest.approx(25.0)  # 10 of 40 flips
     assert whole["never_flipped"] == pytest.approx(47.5)
     assert whole["flips_per_weight"] == pytest.approx(1.0)
+
+
+def test_batch_statistics_replace_running_ones(tmp_path, monkeypatch):
+    monkeypatch.setenv("BSO_CACHE", str(tmp_path))
+    config = RunConfig(width=1 / 32, train_size=300, epochs=2, batch_size=50, batch_norm="per-step", device="cpu")
+    result = run(config, progress=False)
+    state = load_file(result.folder / "weights.safetensors")
+    before = accuracy_with_batch_statistics(result)
+    for name in state:
+        if "running_mean" in name:
+            state[name] += 100.0  # nonsense that only evaluation with running statistics can notice
+    save_file(state, result.folder / "weights.safetensors")
+    assert accuracy_with_batch_statistics(result) == before
+    _, test = load_splits(config)
+    assert evaluate(result.load_model(), test, config.time_steps) < before - 5
 
 
 def test_nothing_looked_at_is_not_zero():

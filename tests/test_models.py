@@ -75,7 +75,7 @@ def test_spiking_mlp_runs_on_one_sample():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"weights": "ternary"}, "weights='ternary': must be one of binary, latent, real"),
+        ({"weights": "ternary"}, "weights='ternary': must be one of binary, latent, latent-unclipped, real"),
         ({"trace": "x"}, "trace='x': must be one of ottt, ndot, none"),
         ({"batch_norm": "none"}, "batch_norm='none': must be one of shared, per-step"),
         ({"batch_norm": "per-step"}, "time_steps=None: must be a whole number"),
