@@ -1,10 +1,40 @@
-"""What a network weighs: one bit per binary weight, four bytes for every other learned parameter."""
+"""What a network weighs, and a file that weighs as much: one bit per binary weight, float32 for everything else.
 
+A packed network is a safetensors file. Its header carries, under "bso-packed", a JSON object with
+
+    version   of this format, a whole number
+    layers    the architecture, see ``bso_lib.architecture``
+    channels_last   whether the weights lay so in memory: it decides which kernels run, and so the last digits
+    sha256    of the whole file, with these 64 digits themselves read as zeros
+
+Tensors are named "<layer number>.<name>". The weights of binary layers are bits: weight i of the flattened tensor is
+bit i % 8, counted from the lowest, of byte i // 8; 1 is +1, 0 is -1, and what is left over of the last byte is 0. All
+others, the running statistics included, are stored as they are. The checksum finds damage; it is no signature.
+"""
+
+import hashlib
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import load, save
 from torch import nn
 
+from bso_lib.architecture import build, describe
+from bso_lib.layers import BINARY_LAYERS
 from bso_lib.models import split_parameters
+from bso_lib.paths import write_atomically
 
 MEGABYTE = 10**6
+FORMAT = "bso-packed"
+VERSION = 1
+_NO_DIGEST = "0" * 64
+
+
+class PackedFileError(ValueError):
+    """A file is not a packed network that can be loaded; the message names the file and the reason."""
 
 
 def packed_size_bytes(model: nn.Module) -> float:
@@ -15,3 +45,114 @@ def packed_size_bytes(model: nn.Module) -> float:
     """
     binary, real = split_parameters(model)
     return sum(p.numel() for p in binary) / 8 + 4 * sum(p.numel() for p in real)
+
+
+def pack_signs(weight: torch.Tensor) -> torch.Tensor:
+    """Return the bits of ``weight``, of any shape on {-1, +1}, as uint8 of ceil(numel / 8) bytes on the CPU.
+
+    Raises ValueError for any other value.
+    """
+    weight = weight.detach()
+    off_grid = int((weight.abs() != 1).sum())
+    if off_grid:
+        raise ValueError(f"{off_grid} of {weight.numel()} weights are not -1 or +1: they do not fit into a bit each")
+    bits = np.packbits((weight > 0).flatten().cpu().numpy(), bitorder="little")
+    return torch.from_numpy(bits)
+
+
+def unpack_signs(bits: torch.Tensor, shape) -> torch.Tensor:
+    """Return the float32 weights of ``shape`` of which :func:`pack_signs` made ``bits``.
+
+    Raises ValueError if ``bits`` has another type or length than theirs.
+    """
+    count = math.prod(shape)
+    if bits.dtype != torch.uint8 or bits.shape != ((count + 7) // 8,):
+        raise ValueError(f"{tuple(bits.shape)} {bits.dtype} cannot hold the bits of {count} weights")
+    signs = np.unpackbits(bits.cpu().numpy(), count=count, bitorder="little")
+    return torch.from_numpy(signs).to(torch.float32).mul_(2).sub_(1).view(tuple(shape))
+
+
+def save_packed(model: nn.Sequential, path):
+    """Write ``model`` to ``path``, atomically, with one bit per weight of its binary and latent layers.
+
+    A latent network is stored as the binary one of its signs, which computes the same. Raises TypeError for a model
+    that is not a sequence of known layers, ValueError for a binary weight off {-1, +1} or another type than float32.
+    """
+    layers = describe(model)
+    channels_last = any(
+        p.dim() == 4 and not p.is_contiguous() and p.is_contiguous(memory_format=torch.channels_last)
+        for p in model.parameters()
+    )
+    tensors = {}
+    for number, (layer, described) in enumerate(zip(model, layers, strict=True)):
+        try:
+            tensors |= {f"{number}.{name}": value for name, value in _stored(layer, described).items()}
+        except ValueError as error:
+            raise ValueError(f"layer {number} ({type(layer).__name__}): {error}") from error
+    header = {"version": VERSION, "layers": layers, "channels_last": channels_last, "sha256": _NO_DIGEST}
+    content = save(tensors, {FORMAT: json.dumps(header)})
+    digest = hashlib.sha256(content).hexdigest()
+    write_atomically(Path(path), content.replace(_NO_DIGEST.encode(), digest.encode(), 1))
+
+
+def _stored(layer, described):
+    """Return what the file keeps of ``layer``, by name: bits if it computes with signs, else its state."""
+    if _is_binary(described):
+        return {"weight": pack_signs(layer.used_weight())}
+    state = {name: value.detach().cpu().contiguous() for name, value in layer.state_dict().items()}
+    for name, value in state.items():
+        if value.is_floating_point() and value.dtype != torch.float32:
+            raise ValueError(f"{name} is {value.dtype}: must be torch.float32")
+    return state
+
+
+def _is_binary(described):
+    return described["kind"] in {kind.__name__ for kind in BINARY_LAYERS}
+
+
+def load_packed(path) -> nn.Sequential:
+    """Return the network in ``path``, on the CPU and in evaluation mode; its logits are the saved network's to the bit.
+
+    It trains on as any other does. No code is unpickled. Raises :class:`PackedFileError` for a file that is damaged,
+    cut short, not written by :func:`save_packed`, or of a newer format; FileNotFoundError if there is none.
+    """
+    path = Path(path)
+    content = path.read_bytes()
+    header = _checked_header(path, content)
+    try:
+        model = build(header["layers"])
+        tensors = load(content)
+        for number, (layer, described) in enumerate(zip(model, header["layers"], strict=True)):
+            if _is_binary(described):
+                name = f"{number}.weight"
+                tensors[name] = unpack_signs(tensors[name], layer.weight.shape)
+        model.load_state_dict(tensors, assign=True)
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        reason = " ".join(str(error).split())  # torch's are of several lines
+        raise PackedFileError(f"{path} holds a network that cannot be built: {reason}") from error
+    if header["channels_last"]:
+        model.to(memory_format=torch.channels_last)
+    return model.eval()
+
+
+def _checked_header(path, content):
+    """Return the JSON object under FORMAT, once the file is known to be whole and of a version that can be read."""
+    length = int.from_bytes(content[:8], "little")
+    if content[8:9] != b"{":
+        reason = "no safetensors file, which save_packed writes" if content else "empty"
+        raise PackedFileError(f"{path} is {reason}")
+    if len(content) < 8 + length:
+        raise PackedFileError(f"{path} is damaged: it ends within its header")
+    try:
+        metadata = json.loads(content[8 : 8 + length]).get("__metadata__", {})
+        header = json.loads(metadata[FORMAT]) if FORMAT in metadata else None
+    except ValueError as error:
+        raise PackedFileError(f"{path} is damaged: its header cannot be read ({error})") from error
+    if not isinstance(header, dict):
+        raise PackedFileError(f"{path} is a safetensors file, but not one that save_packed wrote")
+    digest = str(header.get("sha256"))
+    if hashlib.sha256(content.replace(digest.encode(), _NO_DIGEST.encode(), 1)).hexdigest() != digest:
+        raise PackedFileError(f"{path} is damaged: its content does not match its checksum")
+    if header["version"] != VERSION:
+        raise PackedFileError(f"{path} has format version {header['version']}, this bso_lib reads {VERSION}: update it")
+    return header
