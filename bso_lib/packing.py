@@ -92,7 +92,9 @@ def save_packed(model: nn.Sequential, path):
     header = {"version": VERSION, "layers": layers, "channels_last": channels_last, "sha256": _NO_DIGEST}
     content = save(tensors, {FORMAT: json.dumps(header)})
     digest = hashlib.sha256(content).hexdigest()
-    write_atomically(Path(path), content.replace(_NO_DIGEST.encode(), digest.encode(), 1))
+    content = content.replace(_NO_DIGEST.encode(), digest.encode(), 1)
+    _read(path, content)  # what cannot be read again is not written
+    write_atomically(Path(path), content)
 
 
 def _stored(layer, described):
@@ -116,8 +118,10 @@ def load_packed(path) -> nn.Sequential:
     It trains on as any other does. No code is unpickled. Raises :class:`PackedFileError` for a file that is damaged,
     cut short, not written by :func:`save_packed`, or of a newer format; FileNotFoundError if there is none.
     """
-    path = Path(path)
-    content = path.read_bytes()
+    return _read(path, Path(path).read_bytes())
+
+
+def _read(path, content):
     header = _checked_header(path, content)
     try:
         model = build(header["layers"])

@@ -160,6 +160,10 @@ def test_a_network_that_is_no_sequence_of_known_layers_is_refused(tmp_path):
         save_packed(model, tmp_path / "net")
     with pytest.raises(ValueError, match=r"layer 1 \(TracedLinear\): weight is torch.float64: must be torch.float32"):
         save_packed(spiking_mlp(4, 3).double(), tmp_path / "net")
+    unknown_setting = nn.BatchNorm1d(2)
+    unknown_setting.bias = None
+    with pytest.raises(PackedFileError, match=r'net holds a network that cannot be built: .* Missing key.* "0\.bias"'):
+        save_packed(nn.Sequential(unknown_setting), tmp_path / "net")
     assert list(tmp_path.iterdir()) == []
 
 
