@@ -57,16 +57,21 @@ def test_a_conv_by_hand_padding_is_no_synapse():
     assert count_operations(layer, torch.zeros(1, 1, 3, 3))["acs"] == 0
 
 
+def pair_of(values):
+    """One number for the rows and one for the columns."""
+    return st.tuples(values, values)
+
+
 @given(
-    st.integers(1, 3), st.integers(1, 3), st.sampled_from([1, 2]), st.integers(1, 2), st.integers(0, 2),
-    st.integers(1, 2), st.integers(1, 7), st.integers(0, 2**32),
+    pair_of(st.integers(1, 3)), st.sampled_from([1, 2]), pair_of(st.integers(1, 2)), pair_of(st.integers(0, 2)),
+    pair_of(st.integers(1, 2)), pair_of(st.integers(1, 7)), st.integers(0, 2**32),
 )  # fmt: skip
-def test_a_conv_of_any_geometry_by_brute_force(high, wide, groups, stride, padding, dilation, side, seed):
-    assume(side + 2 * padding > dilation * (max(high, wide) - 1))
+def test_a_conv_of_any_geometry_by_brute_force(kernel, groups, stride, padding, dilation, sides, seed):
+    assume(all(s + 2 * p > d * (k - 1) for s, p, d, k in zip(sides, padding, dilation, kernel, strict=True)))
     torch.manual_seed(seed)
-    layer = TracedConv2d(2 * groups, 3 * groups, (high, wide), stride, padding, dilation, groups)
+    layer = TracedConv2d(2 * groups, 3 * groups, kernel, stride, padding, dilation, groups)
     set_weight(layer, layer.weight * (torch.rand_like(layer.weight) < 0.7))
-    x = torch.randn(2, 2 * groups, side, side + 1) * (torch.rand(2, 2 * groups, side, side + 1) < 0.4)
+    x = torch.randn(2, 2 * groups, *sides) * (torch.rand(2, 2 * groups, *sides) < 0.4)
 
     def conv(inputs, weight):
         return F.conv2d(inputs.double(), weight.double(), None, stride, padding, dilation, groups).sum().round()
@@ -75,6 +80,12 @@ def test_a_conv_of_any_geometry_by_brute_force(high, wide, groups, stride, paddi
     assert counted["macs"] + counted["acs"] == conv(x != 0, layer.weight != 0)
     assert counted["dense"] == conv(torch.ones_like(x), torch.ones_like(layer.weight))
     assert counted["acs"] == 0 or counted["macs"] == 0
+
+
+def test_a_latent_weight_of_zero_is_a_synapse_because_its_sign_is():
+    layer = set_weight(LatentConv2d(1, 1, 1), 0.0)
+    assert count_operations(layer, torch.ones(1, 1, 2, 2)) == {"macs": 0, "acs": 4, "dense": 4}
+    assert connection_sparsity(nn.Sequential(layer)) == 0
 
 
 def test_a_network_by_hand():

@@ -81,6 +81,7 @@ def test_a_loaded_vgg11_gives_the_same_logits_to_the_bit(
     assert torch.equal(predict(loaded, tiny_batch[0], time_steps), predict(model, tiny_batch[0], time_steps))
     binary, _ = split_parameters(loaded)
     assert len(binary) == (0 if weights == "real" else 7)
+    assert loaded[3].weight.stride() == model[3].weight.stride()
     for name, value in model.state_dict().items():
         if not isinstance(model[int(name.split(".")[0])], tuple(DEPLOYED_AS)):
             assert torch.equal(loaded.state_dict()[name], value), name
