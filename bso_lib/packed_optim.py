@@ -1,0 +1,169 @@
+"""BSO and T-BSO for packed layers: momentum and bits move inside the backward pass, one layer at a time.
+
+The rules are those of ``bso_lib.optim`` (Eq. 11-14), and so are options, schedules and, with float32 momentum, state:
+a plain optimizer's ``state_dict()`` loads. What differs is when a layer is updated: in ``loss.backward()``, as soon as
+its gradient is there. :meth:`step` then only closes the time step, so the calls are those of any optimizer.
+
+Persistent state is one bit and the momentum: 4.125 bytes for each weight, 2.125 with ``momentum_dtype=torch.bfloat16``,
+which is rounded up or down at random: rounded to the nearest, it would not move at all by a thousandth of itself.
+
+A gradient that is not finite raises ValueError before its layer changes. Layers nearer to the output have then taken
+their own, finite gradients. Where the loss is not finite, no gradient is, so nothing has changed.
+"""
+
+import torch
+
+from bso_lib.bits import pack_bools
+from bso_lib.optim import BSO, TBSO
+from bso_lib.packed import flat, packed_layers
+
+_CHUNK = 1 << 17  # weights: what is computed between reading and writing the momentum stays in a CPU's cache
+
+
+def stochastic_round(x: torch.Tensor, generator: torch.Generator | None = None) -> torch.Tensor:
+    """Return ``x`` (n,), float32, as one of its two bfloat16 neighbours at random, on average ``x``."""
+    words = torch.empty(-(-x.numel() // 4), dtype=torch.int64, device=x.device)
+    noise = words.random_(-(2**63), None, generator=generator).view(torch.int16)[: x.numel()]  # four of each word
+    # bfloat16 is the upper half of a float32: add noise to the lower half, then cut it off.
+    raised = x.view(torch.int32) + noise.to(torch.int32).bitwise_and_(0xFFFF)
+    return raised.bitwise_and_(-0x10000).view(torch.float32).to(torch.bfloat16)
+
+
+class _InBackward:
+    """What PackedBSO and PackedTBSO add to the plain optimizers."""
+
+    def _attach(self, model, momentum_dtype, seed):
+        """Take over the packed layers of ``model``; return their bits, which stand for them in the param groups."""
+        if momentum_dtype not in (torch.float32, torch.bfloat16):
+            raise ValueError(f"momentum_dtype={momentum_dtype!r}: must be torch.float32 or torch.bfloat16")
+        self.layers, self.momentum_dtype = packed_layers(model), momentum_dtype
+        if not self.layers:
+            raise ValueError("the model has no packed layers: see bso_lib.packed.pack")
+        self.generator = torch.Generator(self.layers[0].bits.device).manual_seed(seed)
+        return [layer.bits for layer in self.layers]
+
+    def _take_over(self):
+        self._times = set()  # the time steps of the updates since the last step()
+        for layer in self.layers:
+            layer.update = self._update
+
+    def _check_grid(self, parameters):
+        pass  # bits are nowhere else
+
+    def state_dict(self):
+        """Return what resumes exactly: the momentum (and v), the options, the state of the random rounding."""
+        return super().state_dict() | {"generator": self.generator.get_state()}
+
+    def load_state_dict(self, state_dict):
+        """Undo :meth:`state_dict`; the state of a plain optimizer of the same layers serves as well."""
+        super().load_state_dict(state_dict)
+        if "generator" in state_dict:
+            self.generator.set_state(state_dict["generator"].cpu())
+        for layer in self.layers:
+            if "momentum" in self.state[layer.bits]:
+                loaded = self.state[layer.bits]["momentum"]
+                self.state[layer.bits]["momentum"] = self._momentum(layer).copy_(loaded)
+
+    def zero_grad(self, set_to_none=True):
+        """Close the time step, as :meth:`step`, also where the backward pass was broken off; no gradient is kept."""
+        self._times.clear()
+        for layer in self.layers:
+            layer.pending = None
+
+    def _momentum(self, layer):
+        return torch.empty_strided(layer.shape, layer.strides, dtype=self.momentum_dtype, device=layer.bits.device)
+
+    @torch.no_grad()
+    def _update(self, layer, weight, grad, t):
+        """Move momentum and bits of ``layer`` by its gradient at time step ``t``."""
+        group = next((g for g in self.param_groups if any(p is layer.bits for p in g["params"])), None)
+        if group is None:
+            raise RuntimeError(f"{layer} has been moved to another device since its optimizer was made: make a new one")
+        grad = grad.float()
+        if grad.stride() != layer.strides:
+            grad = torch.empty_strided(layer.shape, layer.strides, device=grad.device).copy_(grad)
+        grad = flat(grad)
+        state = self.state[layer.bits]
+        decay, threshold = self._decay_and_threshold(group, state, grad, t)
+        if "momentum" not in state:
+            state["momentum"] = self._momentum(layer).zero_()
+        flips = self._move(flat(state["momentum"]), flat(weight), grad, decay, threshold)
+        layer.bits ^= pack_bools(flips)
+        self._times.add(t)
+
+    def _move(self, momentum, weight, grad, decay, threshold):
+        """Update M (Eq. 11, 13) and return where w * M > threshold (Eq. 12, 14); all of shape (n,)."""
+        flips = torch.empty(len(grad), dtype=torch.bool, device=grad.device)
+        size = _CHUNK if grad.device.type == "cpu" else len(grad)
+        for m, w, g, flip in zip(*(x.split(size) for x in (momentum, weight, grad, flips)), strict=True):
+            moved = m.float().mul_(decay).add_(g, alpha=1 - decay)  # in place if M is float32
+            if self.momentum_dtype == torch.bfloat16:
+                moved = m.copy_(stochastic_round(moved, self.generator)).float()
+            product = w * moved
+            flip.copy_(torch.gt(product, threshold, out=product))  # far faster on a CPU than comparing into bools
+        return flips
+
+
+def _require_finite(grad):
+    if not bool(torch.stack(grad.aminmax()).isfinite().all()):
+        raise ValueError(
+            "the gradient of a packed layer is not finite (NaN or infinity): neither its weights and momentum nor those "
+            "of the layers before it were changed"
+        )
+
+
+class PackedBSO(_InBackward, BSO):
+    """BSO (Eq. 11, 12) for the packed layers of ``model``; options and errors as :class:`bso_lib.optim.BSO`.
+
+    ``momentum_dtype``: torch.float32 or torch.bfloat16; ``seed``: of the latter's random rounding.
+    Raises ValueError for a model without packed layers and another type.
+    """
+
+    def __init__(self, model, gamma=5e-7, beta=0.999, momentum_dtype=torch.float32, seed=0):
+        super().__init__(self._attach(model, momentum_dtype, seed), gamma, beta)
+        self._take_over()
+
+    def step(self, closure=None):
+        """Close the time step: the weights were updated in the backward pass; returns the closure's loss, if given."""
+        loss = None if closure is None else closure()
+        self.zero_grad()
+        return loss
+
+    def _decay_and_threshold(self, group, state, grad, t):
+        _require_finite(grad)
+        return 1 - group["lr"] * (1 - group["beta"]), group["lr"] * group["gamma"]
+
+
+class PackedTBSO(_InBackward, TBSO):
+    """T-BSO (Eq. 13, 14) for the packed layers of ``model``; options and errors as :class:`bso_lib.optim.TBSO`.
+
+    The time step is the layers' own count of forward passes since ``reset_state()`` (``PackedLayer.t``).
+    ``momentum_dtype``, ``seed``: as for :class:`PackedBSO`.
+    """
+
+    def __init__(
+        self, model, time_steps, gamma=5e-7, beta1=0.999, beta2=0.99999, eps=1e-20, momentum_dtype=torch.float32, seed=0
+    ):
+        super().__init__(self._attach(model, momentum_dtype, seed), time_steps, gamma, beta1, beta2, eps)
+        self._take_over()
+
+    def step(self, closure=None, *, t):
+        """Close time step ``t``, as :meth:`PackedBSO.step`; raises ValueError if the backward pass was of another."""
+        loss = None if closure is None else closure()
+        others = self._times - {t}
+        self.zero_grad()
+        if others:
+            raise ValueError(f"t={t!r}: the backward pass was of time step {others.pop()}; call model.reset_state()")
+        return loss
+
+    def _decay_and_threshold(self, group, state, grad, t):
+        if not 0 <= t < self.time_steps:
+            raise ValueError(f"t={t!r}: must be from 0 to time_steps - 1 = {self.time_steps - 1}; call reset_state()")
+        square = grad.square().mean()
+        if not bool(square.isfinite()):  # which may also be a finite gradient whose square is too large
+            _require_finite(grad)
+        if "v" not in state:
+            state["v"] = torch.zeros(self.time_steps, device=grad.device)
+        v = state["v"][t]
+        v.mul_(group["beta2"]).add_(square, alpha=1 - group["beta2"])
+        return 1 - group["lr"] * (1 - group["beta1"]), self._threshold(group, v)
