@@ -5,7 +5,6 @@ Bit i of byte k is weight 8 k + i, set for +1; the last byte is filled up with z
 
 import torch
 
-
 _GATHER = sum(1 << (56 - 7 * i) for i in range(8))  # moves the lowest bit of byte i of a 64-bit word to bit 56 + i
 
 
@@ -26,16 +25,8 @@ def pack_signs(weights: torch.Tensor) -> torch.Tensor:
 
 
 def expand_signs(bits: torch.Tensor, size: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:
-    """Return the ``size`` weights of {-1, +1} in ``bits``, as ``dtype``."""
-    return _bytes_to_signs(dtype, bits.device).index_select(0, bits.int()).view(-1)[:size]
-
-
-_TABLES = {}
-
-
-def _bytes_to_signs(dtype, device):
-    """Return the eight weights of each of the 256 bytes; looking them up is faster than shifting bits."""
-    if (dtype, device) not in _TABLES:
-        shifted = torch.arange(256, device=device)[:, None] >> torch.arange(8, device=device)
-        _TABLES[dtype, device] = ((shifted & 1) * 2 - 1).to(dtype)
-    return _TABLES[dtype, device]
+    """Return the first ``size`` weights of {-1, +1} in ``bits``, (size,), as ``dtype``."""
+    # A byte's eight weights are looked up among those of all 256 bytes: faster than shifting bits.
+    shifted = torch.arange(256, device=bits.device)[:, None] >> torch.arange(8, device=bits.device)
+    table = ((shifted & 1) * 2 - 1).to(dtype)
+    return table.index_select(0, bits.int()).view(-1)[:size]

@@ -60,7 +60,7 @@ class _InBackward:
         if "generator" in state_dict:
             self.generator.set_state(state_dict["generator"].cpu())
         for layer in self.layers:
-            if "momentum" in self.state[layer.bits]:
+            if "momentum" in self.state.get(layer.bits, {}):
                 loaded = self.state[layer.bits]["momentum"]
                 self.state[layer.bits]["momentum"] = self._momentum(layer).copy_(loaded)
 
@@ -69,6 +69,15 @@ class _InBackward:
         self._times.clear()
         for layer in self.layers:
             layer.pending = None
+
+    def bytes_per_weight(self) -> dict[str, float]:
+        """Return what stays in memory between two steps, in bytes for each packed weight: "weight", "momentum", "v"."""
+        found = {"weight": sum(layer.bits.untyped_storage().nbytes() for layer in self.layers)}
+        for state in self.state.values():
+            for name, value in state.items():
+                found[name] = found.get(name, 0) + value.untyped_storage().nbytes()
+        weights = sum(layer.shape.numel() for layer in self.layers)
+        return {name: size / weights for name, size in found.items()}
 
     def _momentum(self, layer):
         return torch.empty_strided(layer.shape, layer.strides, dtype=self.momentum_dtype, device=layer.bits.device)
@@ -107,8 +116,8 @@ class _InBackward:
 def _require_finite(grad):
     if not bool(torch.stack(grad.aminmax()).isfinite().all()):
         raise ValueError(
-            "the gradient of a packed layer is not finite (NaN or infinity): neither its weights and momentum nor those "
-            "of the layers before it were changed"
+            "the gradient of a packed layer is not finite (NaN or infinity): neither its weights and momentum nor "
+            "those of the layers before it were changed"
         )
 
 
