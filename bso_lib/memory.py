@@ -24,6 +24,7 @@ from bso_lib.config import RunConfig
 from bso_lib.experiments import build_model, build_optimizers
 from bso_lib.layers import TracedConv2d
 from bso_lib.neurons import LIF
+from bso_lib.packed import packed_layers
 from bso_lib.paths import dry_run
 from bso_lib.training import train_batch
 
@@ -195,16 +196,24 @@ def _states(optimizers):
     return [leaf for leaf in leaves if isinstance(leaf, torch.Tensor)]
 
 
-def account_step(config: RunConfig, image_shape=(3, 32, 32), num_classes=10, device="fake") -> StepMemory:
+def plain_training(config: RunConfig, model, batches: int):
+    """Return (model, optimizers, schedulers) as ``bso_lib.experiments.run`` trains them."""
+    return model, *build_optimizers(config, model, batches)
+
+
+def account_step(
+    config: RunConfig, image_shape=(3, 32, 32), num_classes=10, device="fake", prepare=plain_training
+) -> StepMemory:
     """Return the memory of a training step of ``config``: every tensor storage, in bytes by category.
 
     Random images (config.batch_size, *image_shape) are trained twice: the first time, on two time steps at most, makes
     the optimizers' state; the second time is accounted. ``device``: "cpu", "cuda", or "fake" for tensors that have a
     shape but no memory and pretend to be on the CPU. ``config.device`` and data set and epochs play no part.
+    ``prepare``: :func:`plain_training`, or, not on "fake", ``bso_lib.packed_run.packed_training``.
     Raises ValueError for a wrong shape, number of classes or device.
     """
     config, device = _dry(config, device)
-    _check(image_shape, num_classes, device, DEVICES)
+    _check(image_shape, num_classes, device, DEVICES if prepare is plain_training else DEVICES[:2])
     tracker = StorageTracker()
     gpus = [torch.cuda.current_device()] if device == "cuda" else []
     with torch.random.fork_rng(devices=gpus), ExitStack() as stack:
@@ -214,9 +223,9 @@ def account_step(config: RunConfig, image_shape=(3, 32, 32), num_classes=10, dev
         stack.enter_context(tracker)
         if device == "fake":
             _make_fake(model)
-        optimizers, _ = build_optimizers(config, model, batches=1)
+        model, optimizers, _ = prepare(config, model, batches=1)
         images, labels = _batch(config, image_shape, num_classes, device)
-        tracker.mark("weights", model.parameters())
+        tracker.mark("weights", [*model.parameters(), *(layer.bits for layer in packed_layers(model))])
         tracker.mark("buffers", model.buffers())
         tracker.mark("input", [images, labels])
         for p in model.parameters():

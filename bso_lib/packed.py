@@ -19,7 +19,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from bso_lib.bits import expand_signs, pack_signs
-from bso_lib.layers import BinaryConv2d, BinaryLinear
+from bso_lib.layers import BinaryConv2d, BinaryLinear, SpikingPool
+from bso_lib.lean_pool import LeanSpikingPool
 from bso_lib.traced import Spikes
 
 _UPDATED = "updated"
@@ -163,22 +164,32 @@ def packed_layers(model: nn.Module) -> list[PackedLayer]:
 
 
 def pack(model: nn.Module) -> nn.Module:
-    """Return a copy of ``model`` whose binary layers store bits; raises ValueError if there are none."""
-    kinds = {BinaryConv2d: PackedConv2d, BinaryLinear: PackedLinear}
-    return _converted(model, lambda layer: kinds[type(layer)](layer) if type(layer) in kinds else None, "binary")
+    """Return a copy of ``model`` whose binary layers store bits and whose pools keep no activations.
+
+    Raises ValueError if there is no binary layer.
+    """
+    kinds = {
+        BinaryConv2d: PackedConv2d, BinaryLinear: PackedLinear, SpikingPool: lambda pool: LeanSpikingPool(pool.size),
+    }  # fmt: skip
+    packed = _converted(model, lambda layer: kinds[type(layer)](layer) if type(layer) in kinds else None)
+    if not packed_layers(packed):
+        raise ValueError("the model has no binary layers")
+    return packed
 
 
 def unpack(model: nn.Module) -> nn.Module:
-    """Return a copy of ``model`` whose packed layers are plain ones again; raises ValueError if there are none."""
-    return _converted(model, lambda layer: layer.unpack() if isinstance(layer, PackedLayer) else None, "packed")
+    """Return a copy of ``model`` made of plain layers again; raises ValueError if none is packed."""
+    if not packed_layers(model):
+        raise ValueError("the model has no packed layers")
+    special = (PackedLayer, LeanSpikingPool)
+    return _converted(model, lambda layer: layer.unpack() if isinstance(layer, special) else None)
 
 
-def _converted(model, convert, kind):
+def _converted(model, convert):
+    """Return a copy of ``model`` with ``convert(layer)`` in place of each layer for which it is not None."""
     model = copy.deepcopy(model)
-    found = [(parent, name, child) for parent in model.modules() for name, child in parent.named_children()]
-    changed = [(parent, name, new) for parent, name, child in found if (new := convert(child)) is not None]
-    if not changed:
-        raise ValueError(f"the model has no {kind} layers")
-    for parent, name, new in changed:
-        setattr(parent, name, new.train(parent.training))
+    for parent in list(model.modules()):
+        for name, child in list(parent.named_children()):
+            if (new := convert(child)) is not None:
+                setattr(parent, name, new.train(child.training))
     return model

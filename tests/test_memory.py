@@ -1,6 +1,7 @@
 """Bytes are those computed by hand, real and fake steps agree, the allocator agrees, growth is what Table 1 says."""
 
 from dataclasses import replace
+from functools import partial
 from itertools import pairwise
 
 import pytest
@@ -11,6 +12,7 @@ from bso_lib.experiments import build_model
 from bso_lib.layers import TracedConv2d
 from bso_lib.memory import CATEGORIES, StorageTracker, account_step, allocated_rise, bytes_per_binary_weight
 from bso_lib.models import VGG11, split_parameters
+from bso_lib.packed_run import packed_training
 
 SMALL = RunConfig(width=1 / 16, batch_size=4, time_steps=3)
 SHAPE = (3, 16, 16)
@@ -259,3 +261,33 @@ def test_a_fake_step_has_no_allocator_and_cuda_must_exist():
     if not torch.cuda.is_available():
         with pytest.raises(ValueError, match="there is no CUDA device here"):
             account_step(SMALL, device="cuda")
+
+
+@pytest.mark.parametrize("method", ["bso", "t-bso"])
+def test_a_packed_step_holds_bits_momentum_and_one_gradient(method):
+    config = small(method)
+    plain = account_step(config, SHAPE, device="cpu")
+    packed = account_step(config, SHAPE, device="cpu", prepare=packed_training)
+    binary, real = split_parameters(build_model(config, 10, 3))
+    flips, rest = sum(p.numel() for p in binary), 4 * sum(p.numel() for p in real)
+    v = 4 * config.time_steps * len(binary) if method == "t-bso" else 0
+    assert packed.persistent["weights"] == flips / 8 + rest
+    assert packed.persistent["optimizer state"] == plain.persistent["optimizer state"] == 4 * flips + v
+    assert packed.timeline["gradients"].max() <= 2 * rest  # none of a binary layer is ever kept
+    assert plain.timeline["gradients"].max() >= 4 * flips
+    largest = 4 * max(p.numel() for p in binary)
+    assert packed.peak_bytes < plain.peak_bytes - 4 * flips + flips / 8 + 4 * largest
+
+
+def test_bfloat16_momentum_is_half_of_it():
+    config = small("t-bso")
+    prepare = partial(packed_training, momentum_dtype=torch.bfloat16)
+    packed = account_step(config, SHAPE, device="cpu", prepare=prepare)
+    binary, _ = split_parameters(build_model(config, 10, 3))
+    flips = sum(p.numel() for p in binary)
+    assert packed.persistent["optimizer state"] == 2 * flips + 4 * config.time_steps * len(binary)
+
+
+def test_packed_layers_need_real_numbers():
+    with pytest.raises(ValueError, match="device='fake': must be one of cpu, cuda"):
+        account_step(small("t-bso"), SHAPE, prepare=packed_training)
