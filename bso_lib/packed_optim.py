@@ -8,7 +8,8 @@ Persistent state is one bit and the momentum: 4.125 bytes for each weight, 2.125
 which is rounded up or down at random: rounded to the nearest, it would not move at all by a thousandth of itself.
 
 A gradient that is not finite raises ValueError before its layer changes. Layers nearer to the output have then taken
-their own, finite gradients. Where the loss is not finite, no gradient is, so nothing has changed.
+their own, finite gradients. Where the loss is not finite, no gradient is, so nothing has changed. Call ``zero_grad()``
+to go on. Do not scale the loss (``torch.amp.GradScaler``): there is no moment at which gradients could be unscaled.
 """
 
 import torch

@@ -1,6 +1,7 @@
 """Packed layers compute what plain ones do, bit by bit, and refuse what they cannot do."""
 
 import copy
+import weakref
 
 import pytest
 import torch
@@ -67,7 +68,6 @@ def test_forward_and_gradients_are_the_plain_layers(traced, autocast):
         packed.update = lambda layer, weight, grad, t, seen=seen: seen.append(grad.float())
         gradients = []
         for layer in (plain, packed):
-            values = torch.rand(shape).round().requires_grad_()
             with torch.random.fork_rng(), torch.autocast("cpu", torch.bfloat16, enabled=autocast is not None):
                 torch.manual_seed(3)
                 values = torch.rand(shape).round().requires_grad_()
@@ -100,12 +100,11 @@ def test_without_optimizer_the_weights_are_frozen_and_the_spikes_get_their_gradi
 def test_no_gradient_of_a_binary_weight_outlives_its_layer():
     model = pack(small_vgg())
     optimizer = PackedTBSO(model, 2)
-    alive, original = [], optimizer._update
-    sizes = []
+    alive, sizes, original = [], [], optimizer._update
 
     def watched(layer, weight, grad, t):
         assert not any(reference() is not None for reference in alive)
-        alive.append(__import__("weakref").ref(grad.untyped_storage()))
+        alive.append(weakref.ref(grad.untyped_storage()))
         sizes.append(grad.numel())
         original(layer, weight, grad, t)
 
@@ -133,10 +132,10 @@ def test_a_second_backward_pass_is_refused():
     PackedBSO(model)
     loss = model(torch.ones(2, 6)).sum()
     loss.backward(retain_graph=True)
-    momentum = copy.deepcopy(packed_layers(model)[0].bits)
+    bits = packed_layers(model)[0].bits.clone()
     with pytest.raises(RuntimeError, match="a second backward pass for one update"):
         loss.backward()
-    assert torch.equal(packed_layers(model)[0].bits, momentum)
+    assert torch.equal(packed_layers(model)[0].bits, bits)
 
 
 def test_a_graph_that_reset_state_gave_up_no_longer_updates():
