@@ -21,13 +21,21 @@ from bso_lib.packed import flat, packed_layers
 _CHUNK = 1 << 17  # weights: what is computed between reading and writing the momentum stays in a CPU's cache
 
 
-def stochastic_round(x: torch.Tensor, generator: torch.Generator | None = None) -> torch.Tensor:
-    """Return ``x`` (n,), float32, as one of its two bfloat16 neighbours at random, on average ``x``."""
-    words = torch.empty(-(-x.numel() // 4), dtype=torch.int64, device=x.device)
-    noise = words.random_(-(2**63), None, generator=generator).view(torch.int16)[: x.numel()]  # four of each word
+def rounding_noise(size: int, device, generator: torch.Generator | None = None) -> torch.Tensor:
+    """Return ``size`` whole numbers, int32, uniform from 0 to 65535."""
+    words = torch.empty(-(-size // 4), dtype=torch.int64, device=device)
+    quarters = words.random_(-(2**63), None, generator=generator).view(torch.int16)[:size]  # of 64 random bits
+    return quarters.to(torch.int32).bitwise_and_(0xFFFF)
+
+
+def stochastic_round_(x: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
+    """Round ``x`` (n,), float32, in place to one of its two bfloat16 neighbours each, on average ``x``.
+
+    ``noise``: at least n numbers from :func:`rounding_noise`.
+    """
     # bfloat16 is the upper half of a float32: add noise to the lower half, then cut it off.
-    raised = x.view(torch.int32) + noise.to(torch.int32).bitwise_and_(0xFFFF)
-    return raised.bitwise_and_(-0x10000).view(torch.float32).to(torch.bfloat16)
+    x.view(torch.int32).add_(noise[: len(x)]).bitwise_and_(-0x10000)
+    return x
 
 
 class _InBackward:
@@ -104,11 +112,14 @@ class _InBackward:
     def _move(self, momentum, weight, grad, decay, threshold):
         """Update M (Eq. 11, 13) and return where w * M > threshold (Eq. 12, 14); all of shape (n,)."""
         flips = torch.empty(len(grad), dtype=torch.bool, device=grad.device)
-        size = _CHUNK if grad.device.type == "cpu" else len(grad)
+        size = min(_CHUNK, len(grad)) if grad.device.type == "cpu" else len(grad)
+        rounded = self.momentum_dtype == torch.bfloat16
+        # One noise for all pieces: each weight's is new at every update, but weights ``size`` apart share it.
+        noise = rounding_noise(size, grad.device, self.generator) if rounded else None
         for m, w, g, flip in zip(*(x.split(size) for x in (momentum, weight, grad, flips)), strict=True):
             moved = m.float().mul_(decay).add_(g, alpha=1 - decay)  # in place if M is float32
-            if self.momentum_dtype == torch.bfloat16:
-                moved = m.copy_(stochastic_round(moved, self.generator)).float()
+            if rounded:
+                m.copy_(stochastic_round_(moved, noise))
             product = w * moved
             flip.copy_(torch.gt(product, threshold, out=product))  # far faster on a CPU than comparing into bools
         return flips

@@ -11,7 +11,7 @@ from bso_lib.layers import BinaryLinear
 from bso_lib.models import spiking_mlp, split_parameters, vgg11
 from bso_lib.optim import BSO, TBSO, cosine
 from bso_lib.packed import pack, packed_layers, unpack
-from bso_lib.packed_optim import PackedBSO, PackedTBSO, stochastic_round
+from bso_lib.packed_optim import PackedBSO, PackedTBSO, rounding_noise, stochastic_round_
 from bso_lib.training import train_batch
 
 GAMMA = {"bso": 1e-7, "t-bso": 0.5}  # where the threshold acts
@@ -167,7 +167,8 @@ def test_rounding_takes_a_neighbour_and_is_right_on_average():
     draws = 4000
     total = torch.zeros(len(x), dtype=torch.float64)
     for _ in range(draws):
-        rounded = stochastic_round(x.clone(), generator).float()
+        rounded = stochastic_round_(x.clone(), rounding_noise(len(x), x.device, generator))
+        assert torch.equal(rounded.bfloat16().float(), rounded)
         assert bool(((rounded == below) | (rounded == above)).all())
         total += rounded
     exact = below == x
@@ -178,8 +179,11 @@ def test_rounding_takes_a_neighbour_and_is_right_on_average():
 
 
 def test_neighbouring_weights_are_rounded_independently():
-    x = torch.full((4096,), 1 + 1 / 256)  # half way between two bfloat16
-    up = (stochastic_round(x, torch.Generator().manual_seed(0)).float() > 1).double() - 0.5
+    x = torch.full((4097,), 1 + 1 / 256)  # half way between two bfloat16
+    noise = rounding_noise(len(x), x.device, torch.Generator().manual_seed(0))
+    assert noise.min() >= 0
+    assert noise.max() < 2**16
+    up = (stochastic_round_(x, noise) > 1).double() - 0.5
     for lag in (1, 2, 3, 4):
         assert abs(float((up[lag:] * up[:-lag]).mean())) < 5 * 0.25 / len(x) ** 0.5
 
