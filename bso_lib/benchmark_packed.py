@@ -85,7 +85,9 @@ def measure_packed(precision, width, batch_size, time_steps, repeats, side=32, c
     """Return a row for each kind of training step: medians of its seconds and of its ratio to the convolutions alone.
 
     Kinds: the plain step, and packed ones with float32 and bfloat16 momentum. ``precision``: "float32", or "bfloat16"
-    for autocast; the convolutions alone then run in bfloat16 as well. ``optimizer_percent``: the updates of M and W.
+    for autocast; the convolutions alone then run in bfloat16 as well. ``ratio_of_fastest``: of the shortest step and
+    the shortest convolutions, which other work on the machine disturbs least. ``optimizer_percent``: how much of the
+    step the updates of M and W take.
     """
     autocast = PRECISIONS[precision]
     torch.manual_seed(0)
@@ -126,6 +128,7 @@ def measure_packed(precision, width, batch_size, time_steps, repeats, side=32, c
             "step": kind, "step_seconds": statistics.median(seconds[kind]),
             "convolutions_seconds": statistics.median(seconds["convolutions"]),
             "ratio": statistics.median(ratios), "ratio_min": min(ratios), "ratio_max": max(ratios),
+            "ratio_of_fastest": min(seconds[kind]) / min(seconds["convolutions"]),
             "optimizer_percent": statistics.median(shares[kind]), "repeats": repeats,
         })  # fmt: skip
     return rows

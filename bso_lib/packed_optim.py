@@ -18,7 +18,9 @@ from bso_lib.bits import pack_bools
 from bso_lib.optim import BSO, TBSO
 from bso_lib.packed import flat, packed_layers
 
-_CHUNK = 1 << 17  # weights: what is computed between reading and writing the momentum stays in a CPU's cache
+# Weights that a CPU updates at a time: they stay in its cache, and PyTorch does not split so few among threads, which
+# costs more than it gains as soon as another process is at work.
+_CHUNK = 1 << 15
 
 
 def rounding_noise(size: int, device, generator: torch.Generator | None = None) -> torch.Tensor:

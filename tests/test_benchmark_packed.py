@@ -12,7 +12,7 @@ def test_every_kind_of_step_has_its_row():
         for row in rows:
             assert row["precision"] == precision
             assert 0 < row["optimizer_percent"] < 100
-            assert row["ratio_min"] == row["ratio"] == row["ratio_max"] > 0
+            assert row["ratio_min"] == row["ratio"] == row["ratio_max"] == row["ratio_of_fastest"] > 0
 
 
 def test_activations_are_those_counted_by_hand():
