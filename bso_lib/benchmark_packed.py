@@ -2,8 +2,8 @@
 
     python -m bso_lib.benchmark_packed --out figures/bench/packed.csv
 
-All are measured in turn in one process, as ratios, because machines are noisy. The share of the optimizer is timed
-from within the backward pass; expanding bits to weights is part of the step, not of that share.
+All are measured in turn in one process, as ratios, because machines are noisy. The optimizer's share is timed while the
+backward pass runs; expanding bits to weights is part of the step, not of that share.
 """
 
 import argparse
