@@ -17,12 +17,12 @@ import json
 import math
 from pathlib import Path
 
-import numpy as np
 import torch
 from safetensors.torch import load, save
 from torch import nn
 
 from bso_lib.architecture import build, describe
+from bso_lib.bits import expand_signs, pack_signs
 from bso_lib.layers import BINARY_LAYERS
 from bso_lib.models import split_parameters
 from bso_lib.paths import write_atomically
@@ -47,29 +47,15 @@ def packed_size_bytes(model: nn.Module) -> float:
     return sum(p.numel() for p in binary) / 8 + 4 * sum(p.numel() for p in real)
 
 
-def pack_signs(weight: torch.Tensor) -> torch.Tensor:
-    """Return the bits of ``weight``, of any shape on {-1, +1}, as uint8 of ceil(numel / 8) bytes on the CPU.
-
-    Raises ValueError for any other value.
-    """
-    weight = weight.detach()
-    off_grid = int((weight.abs() != 1).sum())
-    if off_grid:
-        raise ValueError(f"{off_grid} of {weight.numel()} weights are not -1 or +1: they do not fit into a bit each")
-    bits = np.packbits((weight > 0).flatten().cpu().numpy(), bitorder="little")
-    return torch.from_numpy(bits)
-
-
 def unpack_signs(bits: torch.Tensor, shape) -> torch.Tensor:
-    """Return the float32 weights of ``shape`` of which :func:`pack_signs` made ``bits``.
+    """Return the float32 weights of ``shape`` of which :func:`bso_lib.bits.pack_signs` made ``bits``.
 
     Raises ValueError if ``bits`` has another type or length than theirs.
     """
     count = math.prod(shape)
     if bits.dtype != torch.uint8 or bits.shape != ((count + 7) // 8,):
         raise ValueError(f"{tuple(bits.shape)} {bits.dtype} cannot hold the bits of {count} weights")
-    signs = np.unpackbits(bits.cpu().numpy(), count=count, bitorder="little")
-    return torch.from_numpy(signs).to(torch.float32).mul_(2).sub_(1).view(tuple(shape))
+    return expand_signs(bits, count).view(tuple(shape))
 
 
 def save_packed(model: nn.Sequential, path):
@@ -100,7 +86,7 @@ def save_packed(model: nn.Sequential, path):
 def _stored(layer, described):
     """Return what the file keeps of ``layer``, by name: bits if it computes with signs, else its state."""
     if _is_binary(described):
-        return {"weight": pack_signs(layer.used_weight())}
+        return {"weight": pack_signs(layer.used_weight().detach().flatten().cpu())}
     state = {name: value.detach().cpu().contiguous() for name, value in layer.state_dict().items()}
     for name, value in state.items():
         if value.is_floating_point() and value.dtype != torch.float32:

@@ -57,6 +57,8 @@ def test_a_notebook_is_prose_calls_and_figures(notebook):
     assert re.search(r"\*\*(Next|Back to):\*\*", notebook.cells[-1].source)
     for cell in code_cells(notebook):
         assert not re.search(r"^\s*class |\.backward\(|^%|^!", cell.source, flags=re.M)
+        # nbval heeds a marker only on a line of its own.
+        assert not re.search(r"^[^#\n]+#\s*NBVAL_", cell.source, flags=re.M), cell.source
     assert notebook.metadata.kernelspec.name == "python3"
     assert str(ROOT) not in nbformat.writes(notebook)
     for link in re.findall(r"\]\(([^)#:]+\.ipynb)\)", "\n".join(c.source for c in notebook.cells)):
