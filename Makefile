@@ -98,6 +98,7 @@ lint: env ## check the style
 
 bench: env ## measure the training step against its convolutions alone
 	$(RUN) -m bso_lib.benchmark --out figures/bench/step-time.csv
+	$(RUN) -m bso_lib.benchmark_packed --out figures/bench/packed.csv
 
 tune: env ## choose each method's settings on validation data again (about half an hour)
 	$(RUN) -m bso_lib.tuning --out notebooks/tuning/fashion-mini.csv
