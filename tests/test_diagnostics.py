@@ -1,5 +1,7 @@
 """The recordings that the first notebook shows, against the rules they record; and the benchmark's parts."""
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -152,3 +154,8 @@ def test_nothing_looked_at_is_not_zero():
     record = FlipRecord(epochs, layers, pd.DataFrame())
     assert flip_rates(record)["held"].isna().all()
     assert flip_summary(record)["c2i_ratio"].isna().all()
+
+
+def test_recording_flips_was_measured_below_a_twentieth_of_the_step():
+    table = pd.read_csv(Path(__file__).parents[1] / "figures" / "bench" / "step-time.csv")
+    assert table["flip_recording_percent"].between(0, 5, inclusive="neither").all()
