@@ -115,18 +115,23 @@ def measure(width, batch_size, time_steps, repeats, side=32, channels=3, device=
     }  # fmt: skip
 
 
+def store(rows: list[dict], out: Path, device: str):
+    """Write ``rows`` with device and versions to the csv ``out``, and print them."""
+    name = torch.cuda.get_device_name() if device == "cuda" else f"cpu, {torch.get_num_threads()} threads"
+    table = pd.DataFrame(rows).assign(device=name, torch=torch.__version__, python=platform.python_version()).round(4)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(out, table.to_csv(index=False, lineterminator="\n").encode())
+    print(table.to_string(index=False))
+
+
 def main():
     parser = argparse.ArgumentParser(prog="python -m bso_lib.benchmark", description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, required=True, help="the .csv to write")
     parser.add_argument("--repeats", type=int, default=15)
     arguments = parser.parse_args()
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    name = torch.cuda.get_device_name() if device == "cuda" else f"cpu, {torch.get_num_threads()} threads"
     rows = [measure(width, 32, 2, arguments.repeats, device=device) for width in (1.0, 0.25)]
-    table = pd.DataFrame(rows).assign(device=name, torch=torch.__version__, python=platform.python_version()).round(4)
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(arguments.out, table.to_csv(index=False, lineterminator="\n").encode())
-    print(table.to_string(index=False))
+    store(rows, arguments.out, device)
 
 
 if __name__ == "__main__":

@@ -8,21 +8,18 @@ backward pass runs; expanding bits to weights is part of the step, not of that s
 
 import argparse
 import copy
-import platform
 import statistics
 import time
 from pathlib import Path
 
-import pandas as pd
 import torch
 from tqdm import tqdm
 
-from bso_lib.benchmark import convolutions_alone, seconds_of, training_step
+from bso_lib.benchmark import convolutions_alone, seconds_of, store, training_step
 from bso_lib.models import split_parameters
 from bso_lib.neurons import LIF
 from bso_lib.packed import pack, packed_layers
 from bso_lib.packed_optim import PackedTBSO
-from bso_lib.paths import write_atomically
 from bso_lib.training import train_batch
 
 PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16}
@@ -141,15 +138,11 @@ def main():
     parser.add_argument("--widths", type=float, nargs="+", default=[1.0, 0.25])
     arguments = parser.parse_args()
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    name = torch.cuda.get_device_name() if device == "cuda" else f"cpu, {torch.get_num_threads()} threads"
     rows = []
     for width in arguments.widths:
         for precision in PRECISIONS:
             rows += measure_packed(precision, width, 32, 2, arguments.repeats, device=device)
-    table = pd.DataFrame(rows).assign(device=name, torch=torch.__version__, python=platform.python_version()).round(4)
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(arguments.out, table.to_csv(index=False, lineterminator="\n").encode())
-    print(table.to_string(index=False))
+    store(rows, arguments.out, device)
 
 
 if __name__ == "__main__":
