@@ -118,6 +118,24 @@ CONVS = {
 LINEARS = {"binary": BinaryLinear, "latent": LatentLinear, "real": TracedLinear}
 
 
+class _AveragePool(torch.autograd.Function):
+    """``F.avg_pool2d`` that keeps nothing for its backward pass: a mean passes its gradient on in equal parts.
+
+    PyTorch's own keeps its input, a spike for each neuron of the layer, only to know its shape.
+    """
+
+    @staticmethod
+    def forward(ctx, x, size):
+        ctx.size, ctx.shape = size, x.shape[2:]
+        return F.avg_pool2d(x, size)
+
+    @staticmethod
+    def backward(ctx, grad_out):
+        grad = F.interpolate(grad_out / ctx.size**2, scale_factor=ctx.size, mode="nearest")
+        rest = [whole - part for whole, part in zip(ctx.shape, grad.shape[2:], strict=True)]
+        return F.pad(grad, (0, rest[1], 0, rest[0])) if any(rest) else grad, None
+
+
 class SpikingPool(nn.Module):
     """Average pooling of spikes and, as it is linear, of their trace; ``size=None`` pools whole maps to (N, C)."""
 
@@ -129,7 +147,7 @@ class SpikingPool(nn.Module):
         return f"size={self.size}"
 
     def _pool(self, x):
-        return x.mean((2, 3)) if self.size is None else F.avg_pool2d(x, self.size)
+        return x.mean((2, 3)) if self.size is None else _AveragePool.apply(x, self.size)
 
     def forward(self, x: Spikes) -> Spikes:
         return Spikes(self._pool(x.values), None if x.trace is None else self._pool(x.trace))

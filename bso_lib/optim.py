@@ -78,7 +78,7 @@ class _GridOptimizer(Optimizer):
         pairs = [(group, p) for group in self.param_groups for p in group["params"] if p.grad is not None]
         if pairs:
             # The extremes carry any NaN or infinity; one read of each gradient and one synchronisation in all.
-            extremes = torch.stack([torch.stack(p.grad.aminmax()).float() for _, p in pairs])
+            extremes = torch.stack([torch.stack(_in_memory_order(p.grad).aminmax()).float() for _, p in pairs])
             if not bool(extremes.isfinite().all()):
                 bad = next(p for (_, p), e in zip(pairs, extremes, strict=True) if not bool(e.isfinite().all()))
                 raise ValueError(
@@ -97,8 +97,14 @@ class _GridOptimizer(Optimizer):
     @staticmethod
     def _flip(p, momentum, threshold):
         """W <- -W where W * M > threshold (Eq. 12, 14)."""
-        flips = p * momentum > threshold
-        p.copy_(torch.where(flips, -p, p))
+        agreement = p * momentum
+        flips = torch.gt(agreement, threshold, out=agreement)  # 1.0 or 0.0: far faster on a CPU than into bools
+        p.addcmul_(p, flips, value=-2)  # w - 2 w is -w exactly
+
+
+def _in_memory_order(x):
+    """Return ``x``, as (n,) if its channels lie last, which reductions over all of it read several times faster."""
+    return x.permute(0, 2, 3, 1).flatten() if x.is_contiguous(memory_format=torch.channels_last) else x
 
 
 def _closure_loss(closure):
@@ -162,12 +168,15 @@ class TBSO(_GridOptimizer):
             state = self.state[p]
             beta1 = 1 - group["lr"] * (1 - group["beta1"])
             momentum = self._update_momentum(state, p, beta1)  # Eq. 13
-            if "v" not in state:
-                state["v"] = torch.zeros(self.time_steps, dtype=p.dtype, device=p.device)
-            v = state["v"][t]
-            v.mul_(group["beta2"]).add_(p.grad.square().mean(), alpha=1 - group["beta2"])
+            v = self._second_moment(state, p, t, group["beta2"])
             self._flip(p, momentum, self._threshold(group, v))  # Eq. 14
         return loss
+
+    def _second_moment(self, state, p, t, beta2):
+        """v[t] <- beta2 v[t] + (1 - beta2) mean(G[t]^2): one number for the layer."""
+        if "v" not in state:
+            state["v"] = torch.zeros(self.time_steps, dtype=p.dtype, device=p.device)
+        return state["v"][t].mul_(beta2).add_(p.grad.square().mean(), alpha=1 - beta2)
 
     def _threshold(self, group, v):
         return group["lr"] * group["gamma"] * (v + group["eps"]).sqrt()

@@ -19,8 +19,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from bso_lib.bits import expand_signs, pack_signs
-from bso_lib.layers import BinaryConv2d, BinaryLinear, SpikingPool
-from bso_lib.lean_pool import LeanSpikingPool
+from bso_lib.layers import BinaryConv2d, BinaryLinear
 from bso_lib.traced import Spikes
 
 _UPDATED = "updated"
@@ -164,13 +163,11 @@ def packed_layers(model: nn.Module) -> list[PackedLayer]:
 
 
 def pack(model: nn.Module) -> nn.Module:
-    """Return a copy of ``model`` whose binary layers store bits and whose pools keep no activations.
+    """Return a copy of ``model`` whose binary layers store bits.
 
     Raises ValueError if there is no binary layer.
     """
-    kinds = {
-        BinaryConv2d: PackedConv2d, BinaryLinear: PackedLinear, SpikingPool: lambda pool: LeanSpikingPool(pool.size),
-    }  # fmt: skip
+    kinds = {BinaryConv2d: PackedConv2d, BinaryLinear: PackedLinear}
     packed = _converted(model, lambda layer: kinds[type(layer)](layer) if type(layer) in kinds else None)
     if not packed_layers(packed):
         raise ValueError("the model has no binary layers")
@@ -181,8 +178,7 @@ def unpack(model: nn.Module) -> nn.Module:
     """Return a copy of ``model`` made of plain layers again; raises ValueError if none is packed."""
     if not packed_layers(model):
         raise ValueError("the model has no packed layers")
-    special = (PackedLayer, LeanSpikingPool)
-    return _converted(model, lambda layer: layer.unpack() if isinstance(layer, special) else None)
+    return _converted(model, lambda layer: layer.unpack() if isinstance(layer, PackedLayer) else None)
 
 
 def _converted(model, convert):

@@ -50,17 +50,10 @@ class SeedwiseTBSO(TBSO):
     for long runs.
     """
 
-    @torch.no_grad()
-    def step(self, closure=None, *, t):
-        """Update M and v[t] and flip (Eq. 13, 14), row by row; no ``closure``."""
-        for group, p in self._parameters_with_gradient():
-            state = self.state[p]
-            momentum = self._update_momentum(state, p, 1 - group["lr"] * (1 - group["beta1"]))  # Eq. 13
-            if "v" not in state:
-                state["v"] = torch.zeros(self.time_steps, len(p), 1, dtype=p.dtype)
-            v = state["v"][t]
-            v.mul_(group["beta2"]).add_(p.grad.square().mean(1, keepdim=True), alpha=1 - group["beta2"])
-            self._flip(p, momentum, group["lr"] * group["gamma"] * (v + group["eps"]).sqrt())  # Eq. 14
+    def _second_moment(self, state, p, t, beta2):
+        if "v" not in state:
+            state["v"] = torch.zeros(self.time_steps, len(p), 1, dtype=p.dtype)
+        return state["v"][t].mul_(beta2).add_(p.grad.square().mean(1, keepdim=True), alpha=1 - beta2)
 
 
 class BSOLearner:

@@ -134,6 +134,28 @@ def test_pooling_pools_spikes_and_trace_alike():
     assert whole.trace is None
 
 
+@pytest.mark.parametrize("size", [2, 3])
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_pooling_is_that_of_torch_to_the_bit(size, memory_format, dtype):
+    spikes = torch.randint(2, (3, 5, 8, 7)).to(dtype).contiguous(memory_format=memory_format)
+    results = []
+    for pool in (lambda x: F.avg_pool2d(x, size), lambda x: SpikingPool(size)(Spikes(x)).values):
+        values = spikes.clone().requires_grad_()
+        out = pool(values)
+        out.backward(torch.randn(out.shape, generator=torch.Generator().manual_seed(1)).to(dtype))
+        results.append((out, values.grad))
+    for expected, found in zip(*results, strict=True):
+        assert torch.equal(expected, found)
+
+
+def test_pooling_keeps_nothing_for_the_backward_pass():
+    kept = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda x: kept.append(x) or x, lambda x: x):
+        SpikingPool(2)(Spikes(torch.rand(2, 3, 4, 4).requires_grad_()))
+    assert kept == []
+
+
 def test_batch_norm_per_step_is_one_batch_norm_per_step_with_shared_affine():
     norm, separate = TimeStepBatchNorm2d(4, 3), [nn.BatchNorm2d(4) for _ in range(3)]
     for _ in range(5):

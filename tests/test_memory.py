@@ -145,12 +145,13 @@ def saved_per_time_step(config, classes=10):
     convs = [item for item in VGG11 if item != "pool"]
     for item in VGG11:
         if item == "pool":
+            kept -= channels * side**2  # a mean does not need the spikes that it pools
             side //= 2
             kept += channels * side**2  # the pooled spikes, for the next conv
         else:
             channels = int(item * config.width)
             kept += 3 * channels * side**2  # the conv's output for BatchNorm, the potential, the spikes
-    kept -= channels * side**2  # the mean over the last maps does not need their spikes
+    kept -= channels * side**2  # nor does the mean over the last maps
     kept += channels + classes  # the classifier's input, the log-probabilities
     statistics = 2 * sum(int(c * config.width) for c in convs)  # the batch's mean and deviation
     return 4 * (config.batch_size * kept + statistics + 1)  # 1: the cross entropy's total weight
