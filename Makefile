@@ -96,9 +96,8 @@ lint: env ## check the style
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check bso_lib tests notebooks/run.py
 
-bench: env ## measure the training step against its convolutions alone
-	$(RUN) -m bso_lib.benchmark --out figures/bench/step-time.csv
-	$(RUN) -m bso_lib.benchmark_packed --out figures/bench/packed.csv
+bench: env ## measure steps and inference, beside the convolutions alone and other libraries (figures/bench)
+	$(RUN) -m bso_lib.bench --out figures/bench
 
 tune: env ## choose each method's settings on validation data again (about half an hour)
 	$(RUN) -m bso_lib.tuning --out notebooks/tuning/fashion-mini.csv

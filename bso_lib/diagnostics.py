@@ -26,7 +26,7 @@ def record_neuron(lif, currents) -> pd.DataFrame:
     for t, current in enumerate(currents):
         out = lif(torch.as_tensor(current, dtype=torch.float32))
         spike, trace = float(out.values), float(out.trace)
-        potential = float(lif.membrane) + lif.threshold * spike  # membrane is kept after the reset
+        potential = float(lif.potential)
         rows.append({"t": t, "current": float(current), "potential": potential, "spike": spike, "trace": trace})
     lif.reset_state()
     return pd.DataFrame(rows)

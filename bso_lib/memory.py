@@ -232,7 +232,7 @@ def account_step(
             p.register_post_accumulate_grad_hook(lambda p: tracker.mark("gradients", [p.grad]))
 
         def neuron(module, *_):
-            tracker.mark("neuron state", [t for t in (module.membrane, module.trace) if t is not None])
+            tracker.mark("neuron state", [t for t in (module.potential, module.trace) if t is not None])
 
         for module in model.modules():
             if isinstance(module, LIF):

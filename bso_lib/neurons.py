@@ -26,7 +26,8 @@ class LIF(nn.Module):
         "ndot-code"   as "ndot", with V_th s subtracted from the potential after the reset, so twice: the published code
 
     ``online=False`` keeps the membrane's graph for BPTT and no trace. The reset is detached in both.
-    Raises ValueError for an unknown ``trace``.
+    Between time steps the layer holds u[t], which its backward pass needs anyway, and works out the reset when the
+    next step asks for it. Raises ValueError for an unknown ``trace``.
     """
 
     def __init__(self, trace="ottt", online=True, decay=0.5, threshold=1.0, alpha=ALPHA):
@@ -45,20 +46,23 @@ class LIF(nn.Module):
 
     def reset_state(self):
         """Forget membrane and trace: the next call is t = 0."""
-        self.membrane = None  # u[t] - V_th s[t], after the reset
+        self.potential = None  # u[t], before the reset
         self.trace = None  # a[t]
-        self._twice_reset = None  # "ndot-code" only
+
+    @property
+    def membrane(self) -> torch.Tensor | None:
+        """What the reset leaves of the last potential, u[t] - V_th s[t]; None before the first time step."""
+        return None if self.potential is None else self._reset(self.potential)
+
+    def _reset(self, potential):
+        return torch.sub(potential, spike(potential.detach(), self.threshold), alpha=self.threshold)
 
     def forward(self, current: torch.Tensor) -> Spikes:
-        previous = self.membrane
-        potential = current if previous is None else torch.add(current, previous, alpha=self.decay)  # Eq. 2
+        previous = self.potential
+        potential = current if previous is None else torch.add(current, self.membrane, alpha=self.decay)  # Eq. 2
         spikes = spike(potential, self.threshold, self.alpha)  # Eq. 3
-        if not self.online:
-            self.membrane = torch.sub(potential, spikes.detach(), alpha=self.threshold)
-            return Spikes(spikes)
-        with torch.no_grad():
-            self.membrane = torch.sub(potential, spikes, alpha=self.threshold)
-        if self.trace_kind == "none" or not torch.is_grad_enabled():
+        self.potential = potential.detach() if self.online else potential
+        if not self.online or self.trace_kind == "none" or not torch.is_grad_enabled():
             return Spikes(spikes)
         self._update_trace(spikes.detach(), previous)
         return Spikes(spikes, self.trace)
@@ -70,11 +74,10 @@ class LIF(nn.Module):
         elif self.trace_kind == "ottt":
             self.trace = torch.add(spikes, self.trace, alpha=self.decay)
         else:
-            now = self.membrane
+            now, before = (self._reset(potential) for potential in (self.potential, previous))
             if self.trace_kind == "ndot-code":
-                now, previous = torch.sub(now, spikes, alpha=self.threshold), self._twice_reset
+                now = torch.sub(now, spikes, alpha=self.threshold)
+                before = torch.sub(before, spike(previous, self.threshold), alpha=self.threshold)
             # 0 / 0 means a silent neuron without input: only the leak acts, so its ratio is the decay.
-            ratio = torch.nan_to_num_(now / previous, nan=self.decay).clamp_(-self.decay, self.decay)
+            ratio = torch.nan_to_num_(now / before, nan=self.decay).clamp_(-self.decay, self.decay)
             self.trace = torch.addcmul(spikes, ratio, self.trace)
-        if self.trace_kind == "ndot-code":
-            self._twice_reset = torch.sub(self.membrane, spikes, alpha=self.threshold)

@@ -1,4 +1,4 @@
-"""The recordings that the first notebook shows, against the rules they record; and the benchmark's parts."""
+"""The recordings that the first notebook shows, against the rules they record."""
 
 from pathlib import Path
 
@@ -8,7 +8,6 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from bso_lib import benchmark
 from bso_lib.config import RunConfig
 from bso_lib.data import load_dataset
 from bso_lib.diagnostics import (
@@ -84,25 +83,6 @@ def test_cosines_and_second_moments_over_time():
     moments = second_moment_over_time(gradients)
     np.testing.assert_allclose(moments["second_moment"], [0.5, 12.5, 2.0])
     np.testing.assert_allclose(moments["relative"], [1, 25, 4])
-
-
-def test_the_benchmark_measures_both_sides_on_the_same_shapes():
-    row = benchmark.measure(1 / 16, batch_size=4, time_steps=2, repeats=3, side=16)
-    assert row["ratio_min"] <= row["ratio"] <= row["ratio_max"]
-    assert row["step_seconds"] > 0 < row["convolutions_seconds"]
-    step, model, images, _ = benchmark.training_step(1 / 16, 4, 2, 16, 3, "cpu")
-    step()
-    shapes = []
-    real = torch.autograd.grad
-    run = benchmark.convolutions_alone(model, images, 2)
-    torch.autograd.grad = lambda out, inputs, *rest: shapes.append(tuple(out.shape)) or real(out, inputs, *rest)
-    try:
-        run()
-    finally:
-        torch.autograd.grad = real
-    assert len(shapes) == 2 * 8
-    assert shapes[0] == (4, 4, 16, 16)
-    assert shapes[7] == (4, 32, 2, 2)
 
 
 def test_flip_tables_by_hand():

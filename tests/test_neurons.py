@@ -22,6 +22,7 @@ def test_membrane_and_spikes_follow_equations_2_and_3(currents):
             u = 0.5 * (u - s) + current
             s = float(u >= 1)
             assert float(out) == s
+            assert float(lif.potential) == u
             assert float(lif.membrane) == u - s
 
 
@@ -112,7 +113,7 @@ def test_evaluation_keeps_no_trace_and_reset_forgets():
     with torch.no_grad():
         assert lif(torch.ones(3)).trace is None
     lif.reset_state()
-    assert lif.membrane is None
+    assert lif.membrane is lif.potential is None
     assert lif.trace is None
 
 

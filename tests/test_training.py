@@ -134,7 +134,7 @@ def test_neurons_hold_membrane_and_trace_only(tiny_batch):
         value
         for module in net.modules()
         for name, value in vars(module).items()
-        if isinstance(value, torch.Tensor) and name not in ("membrane", "trace")
+        if isinstance(value, torch.Tensor) and name not in ("potential", "trace")
     ]
     assert held == []
 

@@ -1,21 +1,18 @@
 """How long does a training step on packed layers take, beside the plain step and the convolutions alone?
 
-    python -m bso_lib.benchmark_packed --out figures/bench/packed.csv
-
 All are measured in turn in one process, as ratios, because machines are noisy. The optimizer's share is timed while the
 backward pass runs; expanding bits to weights is part of the step, not of that share.
 """
 
-import argparse
 import copy
 import statistics
 import time
-from pathlib import Path
 
 import torch
 from tqdm import tqdm
 
-from bso_lib.benchmark import convolutions_alone, seconds_of, store, training_step
+from bso_lib.bench.floor import convolutions_alone, training_step
+from bso_lib.bench.timing import seconds_of
 from bso_lib.models import split_parameters
 from bso_lib.neurons import LIF
 from bso_lib.packed import pack, packed_layers
@@ -60,8 +57,7 @@ def _now():
 def activation_bytes_per_neuron(model, images, time_steps) -> float:
     """Return what the forward pass of the last time step keeps for its backward, traces included, in bytes per neuron.
 
-    Weights and statistics are not counted, nor is the membrane, which no backward pass needs. Packed layers must not
-    have an optimizer yet.
+    Weights and statistics are not counted. Packed layers must not have an optimizer yet.
     """
     model.reset_state()
     own = {p.untyped_storage().data_ptr() for p in (*model.parameters(), *model.buffers())}
@@ -74,7 +70,7 @@ def activation_bytes_per_neuron(model, images, time_steps) -> float:
 
         with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
             model(images)
-    neurons = sum(module.membrane.numel() for module in model.modules() if isinstance(module, LIF))
+    neurons = sum(module.potential.numel() for module in model.modules() if isinstance(module, LIF))
     return sum(size for address, size in kept.items() if address not in own) / neurons
 
 
@@ -129,21 +125,3 @@ def measure_packed(precision, width, batch_size, time_steps, repeats, side=32, c
             "optimizer_percent": statistics.median(shares[kind]), "repeats": repeats,
         })  # fmt: skip
     return rows
-
-
-def main():
-    parser = argparse.ArgumentParser(prog="python -m bso_lib.benchmark_packed", description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, required=True, help="the .csv to write")
-    parser.add_argument("--repeats", type=int, default=15)
-    parser.add_argument("--widths", type=float, nargs="+", default=[1.0, 0.25])
-    arguments = parser.parse_args()
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    rows = []
-    for width in arguments.widths:
-        for precision in PRECISIONS:
-            rows += measure_packed(precision, width, 32, 2, arguments.repeats, device=device)
-    store(rows, arguments.out, device)
-
-
-if __name__ == "__main__":
-    main()

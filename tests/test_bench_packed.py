@@ -1,7 +1,7 @@
 """The benchmark of packed layers runs and counts what it says; nothing is timed here."""
 
-from bso_lib.benchmark import training_step
-from bso_lib.benchmark_packed import activation_bytes_per_neuron, measure_packed
+from bso_lib.bench.floor import training_step
+from bso_lib.bench.packed import activation_bytes_per_neuron, measure_packed
 from bso_lib.packed import pack
 
 

@@ -1,28 +1,21 @@
 """How long is a training step, compared with the convolutions in it alone?
 
-    python -m bso_lib.benchmark --out figures/bench/step-time.csv        (make bench)
-
 Both are measured in turn in one process, as a ratio, because machines are noisy. The floor runs each convolution's
 forward, input gradient and weight gradient on the shapes and the real spikes of the step, and nothing else. Beside it
 stands what recording the flips adds to the step.
 """
 
-import argparse
-import platform
 import statistics
-import time
-from pathlib import Path
 
-import pandas as pd
 import torch
 import torch.nn.functional as F
 from tqdm import tqdm
 
+from bso_lib.bench.timing import seconds_of
 from bso_lib.flips import FlipRecorder
 from bso_lib.job import flipping_layers
 from bso_lib.models import split_parameters, vgg11
 from bso_lib.optim import TBSO
-from bso_lib.paths import write_atomically
 from bso_lib.traced import Spikes
 from bso_lib.training import train_batch
 
@@ -77,15 +70,6 @@ class _TimedRecorder(FlipRecorder):
         self.seconds += seconds_of(super()._observe, self.bounds.device.type)
 
 
-def seconds_of(function, device) -> float:
-    """Return the wall-clock seconds of one call, the device's queued work included."""
-    start = time.perf_counter()
-    function()
-    if device == "cuda":
-        torch.cuda.synchronize()
-    return time.perf_counter() - start
-
-
 def measure(width, batch_size, time_steps, repeats, side=32, channels=3, device="cpu") -> dict:
     """Return medians in seconds of a training step and of its convolutions, and the median of their paired ratios.
 
@@ -113,26 +97,3 @@ def measure(width, batch_size, time_steps, repeats, side=32, channels=3, device=
         "ratio": statistics.median(ratios), "ratio_min": min(ratios), "ratio_max": max(ratios),
         "flip_recording_percent": statistics.median(shares), "repeats": repeats,
     }  # fmt: skip
-
-
-def store(rows: list[dict], out: Path, device: str):
-    """Write ``rows`` with device and versions to the csv ``out``, and print them."""
-    name = torch.cuda.get_device_name() if device == "cuda" else f"cpu, {torch.get_num_threads()} threads"
-    table = pd.DataFrame(rows).assign(device=name, torch=torch.__version__, python=platform.python_version()).round(4)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(out, table.to_csv(index=False, lineterminator="\n").encode())
-    print(table.to_string(index=False))
-
-
-def main():
-    parser = argparse.ArgumentParser(prog="python -m bso_lib.benchmark", description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, required=True, help="the .csv to write")
-    parser.add_argument("--repeats", type=int, default=15)
-    arguments = parser.parse_args()
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    rows = [measure(width, 32, 2, arguments.repeats, device=device) for width in (1.0, 0.25)]
-    store(rows, arguments.out, device)
-
-
-if __name__ == "__main__":
-    main()
