@@ -2,6 +2,9 @@
 
     python -m bso_lib.tuning --out notebooks/tuning/fashion-mini.csv        (make tune)
 
+The options choose another data set, scale, or part of the methods; every method of a table has the same number of
+candidates and the same scale.
+
 Each method has six candidates for what decides its binary or full-precision weights: the learning rate (FP), the
 latent weights' learning rate (STE), or gamma and beta1 (BSO, T-BSO). The test images are not used.
 """
@@ -42,6 +45,8 @@ def tune(base: RunConfig, labels=tuple(METHODS), progress: bool = True) -> pd.Da
             origin = {name: result.provenance[name] for name in ("device", "torch", "python")}
             rows.append({**row, "validation_accuracy": result.accuracy, **origin})
     where = {"dataset": base.dataset, "width": base.width, "time_steps": base.time_steps, "epochs": base.epochs}
+    if base.train_size is not None:
+        where["train_size"] = base.train_size
     return pd.DataFrame(rows).assign(**where, seed=base.seed)
 
 
@@ -66,13 +71,17 @@ def main():
     parser.add_argument("--width", type=float, default=0.125)
     parser.add_argument("--time-steps", type=int, default=2)
     parser.add_argument("--epochs", type=int, default=5)
+    parser.add_argument("--train-size", type=int, help="images to train on, class-balanced (default: all)")
+    parser.add_argument("--batch-size", type=int, default=128)
+    parser.add_argument("--methods", nargs="+", choices=METHODS, default=tuple(METHODS), metavar="METHOD",
+                        help=f"any of {', '.join(repr(label) for label in METHODS)} (default: all)")  # fmt: skip
     parser.add_argument("--seed", type=int, default=100, help="not one of the seeds that are reported")
     a = parser.parse_args()
     base = RunConfig(
-        dataset=a.dataset, width=a.width, time_steps=a.time_steps, epochs=a.epochs, seed=a.seed,
-        batch_norm="per-step", schedule="cosine",
+        dataset=a.dataset, width=a.width, time_steps=a.time_steps, epochs=a.epochs, train_size=a.train_size,
+        batch_size=a.batch_size, seed=a.seed, batch_norm="per-step", schedule="cosine",
     )  # fmt: skip
-    table = tune(base)
+    table = tune(base, a.methods)
     write_atomically(a.out, table.to_csv(index=False).encode())
     print(table.to_string())
 

@@ -76,6 +76,20 @@ def test_tune_trains_on_validation_splits_and_reports_divergence(monkeypatch, tm
     assert set(pd.read_csv(TABLE).columns) >= {"dataset", "seed", "device", "torch", "python"}
 
 
+def test_the_command_tunes_what_it_is_told(monkeypatch, tmp_path):
+    monkeypatch.setenv("BSO_CACHE", str(tmp_path / "runs"))
+    monkeypatch.setitem(tuning.GRID, "fp", [{"lr": 0.1}])
+    out = tmp_path / "table.csv"
+    scale = "--time-steps 1 --width 0.0625 --epochs 1 --train-size 100 --batch-size 50 --seed 7"
+    monkeypatch.setattr("sys.argv", ["tuning", "--out", str(out), *scale.split(), "--methods", "FP, OTTT"])
+    tuning.main()
+    (row,) = pd.read_csv(out).to_dict("records")
+    expected = {"method": "FP, OTTT", "lr": 0.1, "dataset": "fashion-mini", "width": 0.0625, "time_steps": 1,
+                "epochs": 1, "train_size": 100, "seed": 7}  # fmt: skip
+    assert {name: row[name] for name in expected} == expected
+    assert "train_size" not in pd.read_csv(TABLE)  # tuned on all images
+
+
 def test_runs_come_back_as_a_table(monkeypatch, tmp_path, capsys):
     monkeypatch.setenv("BSO_CACHE", str(tmp_path))
     configs = method_configs(TINY, {"BSO": {"gamma": 0.0}, "FP, OTTT": {}}, (0, 1), time_steps=1)
