@@ -43,7 +43,7 @@ class RunConfig:
     dataset, train_size   name of the set; first train_size images, class-balanced (None: all)
     evaluate_on     "test", or "validation": the last tenth of the training images, which are then not trained on
     augment         any of "crop", "flip", "cutout"
-    width, batch_norm, time_steps   see ``bso_lib.models.vgg11``
+    width, batch_norm, time_steps   see ``bso_lib.models.vgg11``; recordings of events become as many frames
     lr, momentum    SGD of the real-valued parameters
     real_schedule   factor on lr: "cosine" to 0 over the run, step by step, or "constant" (what the published code does)
     latent_lr, ste_clip   "ste" only: SGD of the latent weights, same momentum; whether Eq. 4 is cut to |w| <= 1
@@ -138,7 +138,8 @@ class RunConfig:
     def paper_scale(self) -> bool:
         """Whether this is the paper's own scale: full width, its data sets, 400 epochs on all images (Table 6)."""
         whole = self.train_size is None and self.evaluate_on == "test"
-        return whole and self.width == 1 and self.epochs >= 400 and self.dataset in ("cifar10", "cifar100")
+        published = self.dataset in ("cifar10", "cifar100", "dvs-cifar10")
+        return whole and self.width == 1 and self.epochs >= 400 and published
 
     def conditions(self) -> str:
         """Return data set and scale in a few words, for the ledger; seeds and device stand beside it."""

@@ -73,8 +73,8 @@ class RunResult:
 def load_splits(config: RunConfig, root=None):
     """Return the (train, evaluation) splits of ``config``; random images under DRY_RUN."""
     if dry_run():
-        return random_splits(config.dataset, _DRY_IMAGES)
-    train, test = load_dataset(config.dataset, root)
+        return random_splits(config.dataset, _DRY_IMAGES, config.time_steps)
+    train, test = load_dataset(config.dataset, root, frames=config.time_steps)
     if config.evaluate_on == "validation":
         per_class = int(torch.bincount(train.labels).min()) * 9 // 10
         train, test = train.first_per_class(per_class)

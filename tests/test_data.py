@@ -78,7 +78,7 @@ def test_missing_idx_files_say_what_to_install(tmp_path):
         choose(tmp_path)
 
 
-@pytest.mark.parametrize("name", [name for name in DATASETS if name != "fashion-mini"])
+@pytest.mark.parametrize("name", [name for name in DATASETS if not name.startswith(("fashion-mini", "fashion-events"))])
 def test_missing_data_says_what_where_and_how(name, tmp_path):
     with pytest.raises(DatasetMissing) as caught:
         load_dataset(name, tmp_path)
@@ -138,11 +138,11 @@ def test_the_data_command_answers():
 def test_facts_agree_with_the_embedded_set_and_random_splits_with_the_facts():
     train, _ = load_dataset("fashion-mini")
     facts = FACTS["fashion-mini"]
-    assert (len(train), tuple(train.images.shape[1:]), train.num_classes) == facts
+    assert (len(train), tuple(train.images.shape[1:]), train.num_classes) == facts[:3]
     for name, facts in FACTS.items():
-        train, test = random_splits(name, 6)
+        train, test = random_splits(name, 6, frames=3)
         for split in (train, test):
-            assert split.images.shape == (6, *facts.shape)
+            assert split.images.shape == ((6, 3, *facts.shape) if facts.frames else (6, *facts.shape))
             assert split.num_classes == facts.classes
             assert int(split.labels.max()) < facts.classes
         assert not torch.equal(train.images, test.images)
@@ -214,3 +214,33 @@ def test_augmentation_uses_only_its_generator_and_knows_its_names():
     assert torch.equal(torch.get_rng_state(), state)
     with pytest.raises(ValueError, match="augment='mixup': must be one of crop, flip, cutout"):
         augment_batch(images, ("mixup",), torch.Generator())
+
+
+def random_frames(n=40, frames=3):
+    images = torch.randint(0, 256, (n, frames, 2, 16, 16), dtype=torch.uint8)
+    images[:, :, 1] //= 4  # channels of different mean and spread
+    return make_splits(images, torch.arange(n) % 10, images[:10], torch.arange(10), "abcdefghij")[0]
+
+
+def test_frames_are_normalised_per_channel_and_lie_in_one_piece():
+    split = random_frames()
+    ((x, labels),) = split.batches(40)
+    assert x.shape == (40, 3, 2, 16, 16)
+    assert torch.equal(labels, split.labels)
+    for c in range(2):
+        assert abs(float(x[:, :, c].mean())) < 1e-4
+        assert abs(float(x[:, :, c].std()) - 1) < 1e-3
+    for t in range(3):
+        assert torch.equal(x[:, t], split.normalise(split.images[:, t]))
+        assert x[:, t].is_contiguous(memory_format=torch.channels_last)
+
+
+def test_all_frames_of_a_sample_are_augmented_alike():
+    still = random_split(30, channels=2).images
+    frames = still.unsqueeze(1).repeat(1, 4, 1, 1, 1)
+    out = augment_batch(frames, ("crop", "flip", "cutout"), torch.Generator().manual_seed(0))
+    alone = augment_batch(still, ("crop", "flip", "cutout"), torch.Generator().manual_seed(0))
+    assert out.shape == frames.shape
+    for t in range(4):
+        assert torch.equal(out[:, t], alone)
+    assert not torch.equal(out, frames)

@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+from bso_lib.data.events import load_dvs_cifar10, load_fashion_events
 from bso_lib.data.images import DatasetMissing, Split, load_fashion_mini, load_torchvision
 from bso_lib.data.random import FACTS, random_splits
 
@@ -16,14 +17,20 @@ def data_root(root=None) -> Path:
     return Path(root or os.environ.get("BSO_DATA") or Path.home() / ".cache" / "bso-data").expanduser()
 
 
-def load_dataset(name: str, root=None, download: bool = False) -> tuple[Split, Split]:
+def load_dataset(name: str, root=None, download: bool = False, frames: int = 10) -> tuple[Split, Split]:
     """Return the (train, test) splits of the set ``name``, one of :data:`DATASETS`.
 
-    fashion-mini is part of the package; the others are read from files under :func:`data_root`, and fetched there
-    first only if ``download``. Raises ValueError for an unknown name, :class:`DatasetMissing` if there are no files.
+    fashion-mini is part of the package, and fashion-events is simulated from it; the others are read from files under
+    :func:`data_root`, and fetched there first only if ``download``. ``frames``: into how many the recordings of an
+    event set are divided; images stay single. Raises ValueError for an unknown name, :class:`DatasetMissing` if there
+    are no files.
     """
     if name not in DATASETS:
         raise ValueError(f"dataset={name!r}: must be one of {', '.join(DATASETS)}")
     if name == "fashion-mini":
         return load_fashion_mini()
+    if name == "fashion-events":
+        return load_fashion_events(data_root(root), frames)
+    if name == "dvs-cifar10":
+        return load_dvs_cifar10(data_root(root), frames, download)
     return load_torchvision(name, data_root(root), download)

@@ -26,7 +26,10 @@ class DatasetMissing(FileNotFoundError):
 
 @dataclass(frozen=True)
 class Split:
-    """Images (N, C, H, W) uint8, labels (N,) int64, class names; the training split's mean and std per channel."""
+    """Images (N, C, H, W) uint8, labels (N,) int64, class names; the training split's mean and std per channel.
+
+    Where a sample is a sequence of frames, such as a recording of events, images are (N, T, C, H, W).
+    """
 
     images: torch.Tensor
     labels: torch.Tensor
@@ -67,8 +70,10 @@ class Split:
         return tuple(replace(self, images=self.images[i], labels=self.labels[i]) for i in (kept, ~kept))
 
     def normalise(self, images):
-        """Return uint8 ``images`` as float32 standardised by the training split, channels last."""
+        """Return uint8 ``images`` as float32 standardised by the training split, channels last; so is each frame."""
         shift, scale = self.mean.view(1, -1, 1, 1) * 255, 1 / (self.std.view(1, -1, 1, 1) * 255)
+        if images.dim() == 5:  # time in front, so that frame t of all samples lies in one piece
+            return torch.stack([self.normalise(frame) for frame in images.unbind(1)]).transpose(0, 1)
         return ((images.float() - shift) * scale).contiguous(memory_format=torch.channels_last)
 
     def batches(self, batch_size, generator=None, augment=()) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
@@ -97,12 +102,15 @@ class Split:
 def augment_batch(images, augment, generator):
     """Return uint8 ``images`` (N, C, H, W) augmented, each image by its own draw.
 
+    All frames of (N, T, C, H, W) are augmented alike.
     ``augment`` names any of "crop" (shift by up to an eighth of the side, zero padding), "flip" (horizontal, half the
     time), "cutout" (a square of half the side set to zero). Raises ValueError for another name.
     """
     for name in augment:
         if name not in AUGMENTATIONS:
             raise ValueError(f"augment={name!r}: must be one of {', '.join(AUGMENTATIONS)}")
+    if images.dim() == 5:
+        return augment_batch(images.flatten(1, 2), augment, generator).unflatten(1, images.shape[1:3])
     n, _, height, width = images.shape
     device = images.device
 
@@ -135,8 +143,10 @@ def _channel_statistics(images):
     """Return mean and std per channel, pixels in [0, 1], from histograms: exact and without a float copy of the set."""
     values = np.arange(256) / 255
     means, stds = [], []
-    for c in range(images.shape[1]):
-        counts = torch.bincount(images[:, c].flatten(), minlength=256).double().numpy()
+    for c in range(images.shape[-3]):
+        # Sample by sample: bincount makes an int64 copy of what it counts.
+        counts = sum(torch.bincount(part.flatten(), minlength=256) for part in images[..., c, :, :].split(1000))
+        counts = counts.double().numpy()
         mean = (counts * values).sum() / counts.sum()
         means.append(mean)
         stds.append(np.sqrt((counts * (values - mean) ** 2).sum() / counts.sum()))

@@ -8,11 +8,15 @@ from bso_lib.data.images import make_splits
 
 
 class Facts(NamedTuple):
-    """What is known of a data set without its files: training images, shape of one (C, H, W), classes."""
+    """What is known of a data set without its files: training images, shape of one (C, H, W), classes.
+
+    ``frames``: whether a sample is a sequence of such images, one per time step.
+    """
 
     train_images: int
     shape: tuple[int, int, int]
     classes: int
+    frames: bool = False
 
 
 FACTS = {
@@ -20,16 +24,22 @@ FACTS = {
     "fashion-mnist": Facts(60_000, (1, 28, 28), 10),
     "cifar10": Facts(50_000, (3, 32, 32), 10),
     "cifar100": Facts(50_000, (3, 32, 32), 100),
+    "fashion-events": Facts(10_000, (2, 28, 28), 10, frames=True),
+    "dvs-cifar10": Facts(9_000, (2, 48, 48), 10, frames=True),
 }
 
 
-def random_splits(name: str, images: int):
-    """Return (train, test) splits of ``images`` random images each, shaped and labelled like the data set ``name``."""
+def random_splits(name: str, images: int, frames: int = 10):
+    """Return (train, test) splits of ``images`` random images each, shaped and labelled like the data set ``name``.
+
+    ``frames``: as in :func:`bso_lib.data.load_dataset`.
+    """
     facts = FACTS[name]
+    shape = (frames, *facts.shape) if facts.frames else facts.shape
     generator = torch.Generator().manual_seed(0)
 
     def part():
-        pixels = torch.randint(256, (images, *facts.shape), generator=generator, dtype=torch.uint8)
+        pixels = torch.randint(256, (images, *shape), generator=generator, dtype=torch.uint8)
         return pixels, torch.randint(facts.classes, (images,), generator=generator)
 
     return make_splits(*part(), *part(), [f"class {c}" for c in range(facts.classes)])
