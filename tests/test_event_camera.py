@@ -7,7 +7,7 @@ import pytest
 
 from bso_lib.data.event_camera import EVENT_DTYPE, EventCamera
 
-EXACT = EventCamera(mismatch=0.0, noise=0.0)
+EXACT = EventCamera(mismatch=0.0, noise=0.0, size=16, reach=3.0)
 
 
 def bar(horizontal=False, size=16):
@@ -34,7 +34,7 @@ def test_the_camera_goes_right_then_down_then_back():
 
 def test_events_are_tonics_and_sorted():
     tonic = pytest.importorskip("tonic")
-    (events,) = EventCamera().record(bar()[None])
+    (events,) = EventCamera(size=16).record(bar()[None])
     assert events.dtype == EVENT_DTYPE == tonic.io.events_struct
     assert (np.diff(events["t"]) >= 0).all()
     assert events["t"].min() >= 0
@@ -58,7 +58,7 @@ def test_an_edge_shows_only_while_the_camera_moves_across_it():
 def test_on_and_off_add_up_to_the_change_of_log_intensity():
     image = np.full((1, 12, 12), 20, np.uint8)
     image[0, 4:8, 4:8] = 220
-    camera = replace(EXACT, threshold=0.2, reach=2.0)
+    camera = replace(EXACT, threshold=0.2, reach=2.0, size=12)
     sent = []
     for duration in (1 / 3, 2 / 3, 1.0):  # each saccade's end
         (events,) = camera.record(image)
@@ -78,7 +78,7 @@ def test_a_time_is_that_of_the_crossing_and_does_not_depend_on_the_steps():
     image[:, :, 4:] = 255
     times = {}
     for steps in (300, 1200):
-        (events,) = replace(EXACT, steps=steps).record(image)
+        (events,) = replace(EXACT, steps=steps, size=8).record(image)
         times[steps] = events["t"][(events["y"] == 4) & (events["x"] == 3) & (events["t"] < EXACT.duration / 3)]
         assert len(times[steps]) == len(set(times[steps])) == 7  # log(1.1 / 0.1) / 0.3, each at its own time
     assert np.abs(times[300] - times[1200]).max() < EXACT.duration / 300
@@ -87,16 +87,32 @@ def test_a_time_is_that_of_the_crossing_and_does_not_depend_on_the_steps():
 
 def test_noise_has_its_rate_and_mismatch_is_the_same_in_every_recording():
     dark = np.zeros((40, 16, 16), np.uint8)
-    camera = EventCamera(noise=20.0)
+    camera = EventCamera(noise=20.0, size=16)
     events = camera.record(dark)
     per_recording = camera.noise * 16 * 16 * camera.duration / 1e6
     assert abs(np.mean([len(e) for e in events]) / per_recording - 1) < 0.05
     assert 0.4 < np.mean(np.concatenate(events)["p"]) < 0.6
     assert sum(map(len, EXACT.record(dark))) == 0
-    uneven = EventCamera(noise=0.0, mismatch=0.2)
+    uneven = replace(EXACT, mismatch=0.2)
     first, second = uneven.record(np.stack([bar(), bar()]))
     assert np.array_equal(first, second)
     assert not np.array_equal(first, EXACT.record(bar()[None])[0])
+
+
+def test_a_small_sensor_sees_the_part_of_the_picture_that_it_points_at():
+    image = np.zeros((1, 24, 24), np.uint8)
+    image[0, 3:6, 18:21] = 255  # top right
+    camera = replace(EXACT, size=8, reach=16.0)  # from corner to corner
+    (events,) = camera.record(image)
+    arrives = camera.duration / 3
+    assert by_third(events, camera)[0] > 0
+    before = events[events["t"] <= arrives]
+    total = np.zeros((8, 8))
+    np.add.at(total, (before["y"], before["x"]), np.where(before["p"], 1, -1))
+    assert np.argwhere(total > 0).tolist() == [[y, x] for y in (3, 4, 5) for x in (2, 3, 4)]
+    unseen = np.zeros((1, 24, 24), np.uint8)
+    unseen[0, 18:21, 3:6] = 255  # bottom left, where it never points
+    assert len(camera.record(unseen)[0]) == 0
 
 
 def test_a_recording_depends_on_seed_and_number_only():

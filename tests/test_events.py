@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from bso_lib.data import DatasetMissing, events, load_dataset
+from bso_lib.data import FACTS, DatasetMissing, events, load_dataset
 from bso_lib.data.event_camera import EVENT_DTYPE, EventCamera
 from bso_lib.data.images import load_fashion_mini, make_splits
 
@@ -59,11 +59,13 @@ def small_set(monkeypatch):
 
 def test_fashion_events_are_fashion_mini_through_the_camera(small_set, tmp_path):
     train, test = load_dataset("fashion-events", tmp_path, frames=4)
-    assert train.images.shape == (30, 4, 2, 28, 28)
-    assert test.images.shape == (20, 4, 2, 28, 28)
+    assert train.images.shape == (30, 4, 2, *FACTS["fashion-events"].shape[1:])
+    assert test.images.shape == (20, *train.images.shape[1:])
     assert torch.equal(train.labels, small_set[0].labels)
     (seen,) = EventCamera().record(small_set[1].images[7].numpy(), first=37)  # test images are numbered after training
-    assert np.array_equal(test.images[7].numpy(), events.to_frames((28, 28, 2), 4)(seen))
+    assert np.array_equal(
+        test.images[7].numpy(), events.to_frames((EventCamera().size, EventCamera().size, 2), 4)(seen)
+    )
     with pytest.raises(ValueError, match="frames=0: must be a whole number, at least 1"):
         load_dataset("fashion-events", tmp_path, frames=0)
 

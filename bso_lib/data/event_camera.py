@@ -27,7 +27,8 @@ class EventCamera:
     mismatch    standard deviation of C between the pixels, as a share of it; the same pattern in all recordings
     dark        intensity added to the image's, which is in [0, 1]: the darkest there is
     noise       rate of events without a cause, per pixel and second
-    reach       length of the two straight saccades, in pixels
+    size        side of the square sensor, in pixels of the image
+    reach       length of the two straight saccades, in pixels, centred on the image
     duration    of a recording, in microseconds
     steps       at which the image is sampled; between two, log intensity is taken to change linearly
     seed        of mismatch and noise
@@ -39,13 +40,14 @@ class EventCamera:
     mismatch: float = 0.03
     dark: float = 0.1
     noise: float = 1.0
-    reach: float = 3.0
+    size: int = 16
+    reach: float = 12.0
     duration: int = 300_000
-    steps: int = 60
+    steps: int = 120
     seed: int = 0
 
     def __post_init__(self):
-        for name in ("threshold", "dark", "duration", "steps"):
+        for name in ("threshold", "dark", "size", "duration", "steps"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"EventCamera.{name}={getattr(self, name)!r}: must be above 0")
         for name in ("mismatch", "noise", "reach", "seed"):
@@ -78,8 +80,7 @@ class EventCamera:
         return recordings
 
     def _record(self, images, first):
-        count, height, width = images.shape
-        pixels = height * width
+        count, pixels = len(images), self.size**2
         rng = np.random.default_rng([self.seed, 0])
         threshold = self.threshold * np.maximum(1 + self.mismatch * rng.standard_normal(pixels), 0.1)
         threshold = np.tile(threshold.astype(np.float32), count)
@@ -107,7 +108,7 @@ class EventCamera:
             before = now
         events = np.sort(np.concatenate(events))
         ends = np.searchsorted(events, np.arange(1, count) * times * places)
-        return [self._decode(part % (times * places), places, width) for part in np.split(events, ends)]
+        return [self._decode(part % (times * places)) for part in np.split(events, ends)]
 
     def _noise(self, number, pixels):
         rng = np.random.default_rng([self.seed, 1, number])
@@ -116,22 +117,21 @@ class EventCamera:
         return t * (2 * pixels) + rng.integers(2 * pixels, size=how_many)
 
     def _views(self, images, path):
-        """Yield the intensity (N, H, W) that each position of ``path`` shows, by bilinear interpolation."""
-        margin = int(np.ceil(self.reach / 2)) + 1
-        _, height, width = images.shape
+        """Yield the intensity (N, size, size) that the sensor sees from each position of ``path``: bilinear."""
+        margin = self.size + int(np.ceil(self.reach))  # the sensor may look past the image, which is dark there
         scene = np.pad(images.astype(np.float32) / 255, ((0, 0), (margin, margin), (margin, margin)))
         scene += np.float32(self.dark)
-        for x, y in path:
+        middle = (np.array(images.shape[2:0:-1]) - self.size) / 2 + margin
+        for x, y in path + middle:
             left, top = int(np.floor(x)), int(np.floor(y))
             right_share, low_share = np.float32(x - left), np.float32(y - top)
-            rows = scene[:, margin + top : margin + top + height + 1, margin + left : margin + left + width + 1]
-            rows = rows[:, :, :-1] + right_share * (rows[:, :, 1:] - rows[:, :, :-1])
-            yield rows[:, :-1] + low_share * (rows[:, 1:] - rows[:, :-1])
+            seen = scene[:, top : top + self.size + 1, left : left + self.size + 1]
+            seen = seen[:, :, :-1] + right_share * (seen[:, :, 1:] - seen[:, :, :-1])
+            yield seen[:, :-1] + low_share * (seen[:, 1:] - seen[:, :-1])
 
-    @staticmethod
-    def _decode(codes, places, width):
+    def _decode(self, codes):
         recording = np.empty(len(codes), EVENT_DTYPE)
-        recording["t"], place = np.divmod(codes, places)
+        recording["t"], place = np.divmod(codes, 2 * self.size**2)
         recording["p"] = place % 2
-        recording["y"], recording["x"] = np.divmod(place // 2, width)
+        recording["y"], recording["x"] = np.divmod(place // 2, self.size)
         return recording

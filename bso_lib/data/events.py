@@ -57,7 +57,7 @@ def to_frames(sensor_size: tuple[int, int, int], frames: int, size: int | None =
 
 
 def load_fashion_events(root: Path, frames: int):
-    """Return fashion-mini as an event camera sees it: 10,000 + 2,000 recordings, (frames, 2, 28, 28) each.
+    """Return fashion-mini as a moving event camera sees it: 10,000 + 2,000 recordings, (frames, 2, 16, 16) each.
 
     Simulated at first use, in seconds, and kept under ``root``. Raises ValueError for fewer than one frame, ImportError
     without tonic.
@@ -65,10 +65,9 @@ def load_fashion_events(root: Path, frames: int):
     _check_frames(frames)
     train, test = load_fashion_mini()
     camera = EventCamera()
-    height, width = train.images.shape[2:]
 
     def convert():
-        transform = to_frames((width, height, 2), frames)
+        transform = to_frames((camera.size, camera.size, 2), frames)
         images = torch.cat([train.images, test.images])[:, 0].numpy()
         bar = tqdm(range(0, len(images), 500), desc="fashion-events: simulating", leave=False)
         return [transform(events) for i in bar for events in camera.record(images[i : i + 500], first=i)]
