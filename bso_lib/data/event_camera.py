@@ -8,7 +8,8 @@ still camera is invisible. So the camera moves, in three saccades along a right-
     second third   down            only edges that are not vertical change
     last third     back, along the diagonal
 
-The order is the same in every recording, so what a frame of events shows depends on when it was taken.
+The sensor is smaller than the picture and sees a part of it at a time, from its top left corner to its top right, its
+bottom right and back. The path is the same in every recording, so what an event means depends on when it came.
 """
 
 from dataclasses import dataclass
@@ -40,8 +41,8 @@ class EventCamera:
     mismatch: float = 0.03
     dark: float = 0.1
     noise: float = 1.0
-    size: int = 16
-    reach: float = 12.0
+    size: int = 20
+    reach: float = 8.0
     duration: int = 300_000
     steps: int = 120
     seed: int = 0

@@ -57,7 +57,7 @@ def to_frames(sensor_size: tuple[int, int, int], frames: int, size: int | None =
 
 
 def load_fashion_events(root: Path, frames: int):
-    """Return fashion-mini as a moving event camera sees it: 10,000 + 2,000 recordings, (frames, 2, 16, 16) each.
+    """Return fashion-mini as a moving event camera sees it: 10,000 + 2,000 recordings, (frames, 2, 20, 20) each.
 
     Simulated at first use, in seconds, and kept under ``root``. Raises ValueError for fewer than one frame, ImportError
     without tonic.

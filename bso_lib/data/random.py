@@ -24,7 +24,7 @@ FACTS = {
     "fashion-mnist": Facts(60_000, (1, 28, 28), 10),
     "cifar10": Facts(50_000, (3, 32, 32), 10),
     "cifar100": Facts(50_000, (3, 32, 32), 100),
-    "fashion-events": Facts(10_000, (2, 16, 16), 10, frames=True),
+    "fashion-events": Facts(10_000, (2, 20, 20), 10, frames=True),
     "dvs-cifar10": Facts(9_000, (2, 48, 48), 10, frames=True),
 }
 
