@@ -21,7 +21,7 @@ from safetensors.torch import load_file
 from tqdm import tqdm
 
 from bso_lib.config import RunConfig
-from bso_lib.data import load_dataset, random_splits
+from bso_lib.data import load_dataset, load_validation, random_splits
 from bso_lib.fingerprint import source_fingerprint
 from bso_lib.flips import FlipRecord
 from bso_lib.job import Job, build_model, build_optimizers, flipping_layers, snapshot_name
@@ -76,8 +76,7 @@ def load_splits(config: RunConfig, root=None):
         return random_splits(config.dataset, _DRY_IMAGES, config.time_steps)
     train, test = load_dataset(config.dataset, root, frames=config.time_steps)
     if config.evaluate_on == "validation":
-        per_class = int(torch.bincount(train.labels).min()) * 9 // 10
-        train, test = train.first_per_class(per_class)
+        train, test = load_validation(config.dataset, train, root)
     if config.train_size is not None:
         train, _ = train.first_per_class(max(1, config.train_size // train.num_classes))
     return train, test

@@ -35,6 +35,9 @@ def test_published_numbers_come_from_the_tables():
     assert CLAIMS["table2-cifar-100-t-bso-t4"].published == "73.82 %"
     assert CLAIMS["size-cifar-100-binary"].published == "1.39 MB"
     assert CLAIMS["figure4-t-bso-t35"].published == "3.1 GB"
+    assert paper.table5("T-BSO") == 96.12
+    assert CLAIMS["size-gsc-binary"].published == "1.26 MB"
+    assert CLAIMS["gsc-t-bso-reaches-fp"].published == "+0.94 points, STS-T"
     assert CLAIMS["figure4-bptt-growth"].published == "20.3 times"
     with pytest.raises(ValueError, match="Table 2 has 0 rows for CIFAR-10, T-BSO, T = 3"):
         paper.table2("CIFAR-10", "T-BSO", 3)

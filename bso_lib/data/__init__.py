@@ -6,8 +6,12 @@ from pathlib import Path
 from bso_lib.data.events import load_dvs_cifar10, load_fashion_events
 from bso_lib.data.images import DatasetMissing, Split, load_fashion_mini, load_torchvision
 from bso_lib.data.random import FACTS, random_splits
+from bso_lib.data.speech_commands import load_speech_commands
+from bso_lib.data.spoken_mini import load_spoken_mini
 
-__all__ = ["DATASETS", "FACTS", "DatasetMissing", "Split", "data_root", "load_dataset", "random_splits"]
+__all__ = [
+    "DATASETS", "FACTS", "DatasetMissing", "Split", "data_root", "load_dataset", "load_validation", "random_splits",
+]  # fmt: skip
 
 DATASETS = tuple(FACTS)
 
@@ -20,10 +24,10 @@ def data_root(root=None) -> Path:
 def load_dataset(name: str, root=None, download: bool = False, frames: int = 10) -> tuple[Split, Split]:
     """Return the (train, test) splits of the set ``name``, one of :data:`DATASETS`.
 
-    fashion-mini is part of the package, and fashion-events is simulated from it; the others are read from files under
-    :func:`data_root`, and fetched there first only if ``download``. ``frames``: into how many the recordings of an
-    event set are divided; images stay single. Raises ValueError for an unknown name, :class:`DatasetMissing` if there
-    are no files.
+    fashion-mini and spoken-mini are part of the package, and fashion-events is simulated from the first; the others are
+    read from files under :func:`data_root`, and fetched there first only if ``download``. ``frames``: into how many the
+    recordings of an event set are divided; images stay single. Raises ValueError for an
+    unknown name, :class:`DatasetMissing` if there are no files.
     """
     if name not in DATASETS:
         raise ValueError(f"dataset={name!r}: must be one of {', '.join(DATASETS)}")
@@ -33,4 +37,19 @@ def load_dataset(name: str, root=None, download: bool = False, frames: int = 10)
         return load_fashion_events(data_root(root), frames)
     if name == "dvs-cifar10":
         return load_dvs_cifar10(data_root(root), frames, download)
+    if name == "spoken-mini":
+        return load_spoken_mini(data_root(root))
+    if name == "speech-commands":
+        return load_speech_commands(data_root(root), download)
     return load_torchvision(name, data_root(root), download)
+
+
+def load_validation(name: str, train: Split, root=None) -> tuple[Split, Split]:
+    """Return (train, validation) splits of the set ``name`` without its test images.
+
+    speech-commands has a validation list of its own. For the others it is the last tenth of each class in ``train``,
+    which is then not trained on; spoken-mini is ordered by speaker, so that those are other speakers.
+    """
+    if name == "speech-commands":
+        return load_speech_commands(data_root(root), held_out="validation")
+    return train.first_per_class(int(train.labels.bincount().min()) * 9 // 10)

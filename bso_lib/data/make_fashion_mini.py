@@ -7,26 +7,17 @@ Debian's package ``dataset-fashion-mnist`` installs the files there. Chosen are 
 """
 
 import argparse
-import hashlib
 import os
 from pathlib import Path
 
 import numpy as np
 
 from bso_lib.data.images import read_idx
+from bso_lib.data.stored import content_checksum
 
 PER_CLASS = {"train": 1000, "test": 200}
 FILES = {"train": "train", "test": "t10k"}
 SHA256 = "c157e0387877799a6eeaef6e39218cc052cbbce87325156a97d6fed1e9b21272"
-
-
-def content_checksum(arrays) -> str:
-    """Return the SHA-256 over names, shapes and bytes of ``arrays``; independent of the compression."""
-    digest = hashlib.sha256()
-    for name in sorted(arrays):
-        digest.update(f"{name}{arrays[name].shape}{arrays[name].dtype}".encode())
-        digest.update(np.ascontiguousarray(arrays[name]).tobytes())
-    return digest.hexdigest()
 
 
 def find(source: Path, stem: str) -> Path:

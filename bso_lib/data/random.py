@@ -26,6 +26,8 @@ FACTS = {
     "cifar100": Facts(50_000, (3, 32, 32), 100),
     "fashion-events": Facts(10_000, (2, 20, 20), 10, frames=True),
     "dvs-cifar10": Facts(9_000, (2, 48, 48), 10, frames=True),
+    "spoken-mini": Facts(4_200, (1, 32, 32), 10),
+    "speech-commands": Facts(84_843, (1, 32, 32), 35),
 }
 
 
