@@ -30,6 +30,7 @@ WORDS = (
 LISTS = {"validation": "validation_list.txt", "test": "testing_list.txt"}
 FOLDERS = ("speech_commands_v0.02", "SpeechCommands/speech_commands_v0.02", NAME)
 BATCH = 256
+_CODE = Path(__file__).read_bytes()  # at import, as in audio
 
 
 class Official(NamedTuple):
@@ -58,7 +59,7 @@ def load_speech_commands(root: Path, download: bool = False, held_out: str = "te
     """
     if held_out not in LISTS:
         raise ValueError(f"held_out={held_out!r}: must be one of {', '.join(LISTS)}")
-    kept = root / f"{NAME}-{path_key(__file__)}.npz"
+    kept = root / f"{NAME}-{path_key(_CODE)}.npz"
     if download and not kept.exists() and _source(root) is None:
         fetch(root)
     a = stored_arrays(kept, lambda: _convert(root))
