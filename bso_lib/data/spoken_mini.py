@@ -18,7 +18,7 @@ from bso_lib.data.stored import stored_arrays
 WORDS = ("yes", "no", "up", "down", "left", "right", "on", "off", "stop", "go")
 COPIES = {"train": 7, "test": 5}  # clips made from one recording
 SPEEDS = (0.85, 1.2)  # factor of speed and pitch
-SNR = (5.0, 25.0)  # dB, speech against noise
+SNR = (10.0, 30.0)  # dB, speech against noise
 NOISES = ("white", "pink", "babble")
 BABBLERS = 4  # other recordings that make up babble
 FILE = "spoken-mini.npz"
