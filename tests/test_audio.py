@@ -6,7 +6,15 @@ import sys
 import numpy as np
 import pytest
 
-from bso_lib.data.audio import MEL_BANDS, SAMPLE_RATE, audio_splits, mel_decibels, one_second, spectrogram_images
+from bso_lib.data.audio import (
+    MEL_BANDS,
+    SAMPLE_RATE,
+    audio_splits,
+    mel_decibels,
+    one_second,
+    path_key,
+    spectrogram_images,
+)
 
 SECOND = np.arange(SAMPLE_RATE) / SAMPLE_RATE
 
@@ -58,6 +66,12 @@ def test_pictures_are_normalised_with_a_half_and_a_half():
     train, _ = audio_splits(images, np.arange(3), images, np.arange(3), "abc")
     assert train.images.shape == (3, 1, 1, 1)
     assert train.normalise(train.images).flatten().tolist() == pytest.approx([-1.0, 1.0, -0.6])
+
+
+def test_kept_pictures_are_named_by_what_they_were_made_of():
+    names = {path_key(), path_key(b"a"), path_key(b"b"), path_key(b"a", b"b"), path_key(b"ab")}
+    assert len(names) == 5
+    assert path_key(b"a") == path_key(b"a")
 
 
 def test_image_sets_do_without_the_audio_libraries():

@@ -92,3 +92,10 @@ def test_cuda_without_cuda_is_refused_when_used():
     assert RunConfig().resolved_device() == "cpu"
     with pytest.raises(ValueError, match=r"RunConfig\.device='cuda': no CUDA device"):
         RunConfig(device="cuda").resolved_device()
+
+
+def test_only_the_papers_own_scale_counts_as_such():
+    whole = RunConfig(dataset="speech-commands", time_steps=4)
+    assert whole.paper_scale
+    for change in ({"width": 0.5}, {"epochs": 399}, {"train_size": 1000}, {"dataset": "spoken-mini"}):
+        assert not replace(whole, **change).paper_scale
