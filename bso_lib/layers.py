@@ -153,6 +153,20 @@ class SpikingPool(nn.Module):
         return Spikes(self._pool(x.values), None if x.trace is None else self._pool(x.trace))
 
 
+class Shortcut(nn.Module):
+    r"""A sum of two ways, a tensor: I'[t] = body(I[t]) + shortcut(I[t]); without layers the shortcut is the identity.
+
+    ``body``, ``shortcut``: sequences of layers that take a tensor and return one, such as neurons, conv and BatchNorm.
+    """
+
+    def __init__(self, body: nn.Sequential, shortcut: nn.Sequential):
+        super().__init__()
+        self.body, self.shortcut = body, shortcut
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.body(x) + self.shortcut(x)
+
+
 class TimeStepBatchNorm2d(nn.BatchNorm2d):
     """BatchNorm with one set of running statistics per time step; the affine parameters are shared.
 

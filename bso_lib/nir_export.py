@@ -24,7 +24,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from bso_lib.layers import SpikingPool, TimeStepBatchNorm2d, TracedConv2d, TracedLinear
+from bso_lib.layers import Shortcut, SpikingPool, TimeStepBatchNorm2d, TracedConv2d, TracedLinear
 from bso_lib.neurons import LIF
 from bso_lib.paths import write_atomically
 
@@ -105,6 +105,8 @@ def _nodes(number, layer, norm, shape, dt):
         why = ": one graph cannot normalise each time step differently, train with batch_norm='shared'"
     elif isinstance(layer, nn.LayerNorm):
         why = ": it depends on the input, and NIR has no such node; use BatchNorm"
+    elif isinstance(layer, Shortcut | nn.AvgPool2d):
+        why = ": this export writes plain sequences of spiking layers, such as vgg11, and no shortcuts"
     raise TypeError(f"layer {number}, a {type(layer).__name__}, cannot be exported{why}")
 
 

@@ -7,9 +7,9 @@ A packed network is a safetensors file. Its header carries, under "bso-packed", 
     channels_last   whether the weights lay so in memory: it decides which kernels run, and so the last digits
     sha256    of the whole file, with these 64 digits themselves read as zeros
 
-Tensors are named "<layer number>.<name>". The weights of binary layers are bits: weight i of the flattened tensor is
-bit i % 8, counted from the lowest, of byte i // 8; 1 is +1, 0 is -1, and what is left over of the last byte is 0. All
-others, the running statistics included, are stored as they are. The checksum finds damage; it is no signature.
+Tensors are named as in the model's state_dict. The weights of binary layers are bits: weight i of the flattened tensor
+is bit i % 8, counted from the lowest, of byte i // 8; 1 is +1, 0 is -1, and what is left over of the last byte is 0.
+All others, the running statistics included, are stored as they are. The checksum finds damage; it is no signature.
 """
 
 import hashlib
@@ -21,7 +21,7 @@ import torch
 from safetensors.torch import load, save
 from torch import nn
 
-from bso_lib.architecture import build, describe
+from bso_lib.architecture import build, describe, described_layers
 from bso_lib.bits import expand_signs, pack_signs
 from bso_lib.layers import BINARY_LAYERS
 from bso_lib.models import split_parameters
@@ -62,7 +62,8 @@ def save_packed(model: nn.Sequential, path):
     """Write ``model`` to ``path``, atomically, with one bit per weight of its binary and latent layers.
 
     A latent network is stored as the binary one of its signs, which computes the same. Raises TypeError for a model
-    that is not a sequence of known layers, ValueError for a binary weight off {-1, +1} or another type than float32.
+    that is not a sequence of known layers and shortcuts, ValueError for a binary weight off {-1, +1} or another type
+    than float32.
     """
     layers = describe(model)
     channels_last = any(
@@ -70,11 +71,12 @@ def save_packed(model: nn.Sequential, path):
         for p in model.parameters()
     )
     tensors = {}
-    for number, (layer, described) in enumerate(zip(model, layers, strict=True)):
+    for place, described in described_layers(layers):
+        layer = model.get_submodule(place)
         try:
-            tensors |= {f"{number}.{name}": value for name, value in _stored(layer, described).items()}
+            tensors |= {f"{place}.{name}": value for name, value in _stored(layer, described).items()}
         except ValueError as error:
-            raise ValueError(f"layer {number} ({type(layer).__name__}): {error}") from error
+            raise ValueError(f"layer {place} ({type(layer).__name__}): {error}") from error
     header = {"version": VERSION, "layers": layers, "channels_last": channels_last, "sha256": _NO_DIGEST}
     content = save(tensors, {FORMAT: json.dumps(header)})
     digest = hashlib.sha256(content).hexdigest()
@@ -112,10 +114,10 @@ def _read(path, content):
     try:
         model = build(header["layers"])
         tensors = load(content)
-        for number, (layer, described) in enumerate(zip(model, header["layers"], strict=True)):
+        for layer, described in described_layers(header["layers"]):
             if _is_binary(described):
-                name = f"{number}.weight"
-                tensors[name] = unpack_signs(tensors[name], layer.weight.shape)
+                name = f"{layer}.weight"
+                tensors[name] = unpack_signs(tensors[name], model.get_submodule(layer).weight.shape)
         model.load_state_dict(tensors, assign=True)
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         reason = " ".join(str(error).split())  # torch's are of several lines

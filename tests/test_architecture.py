@@ -7,18 +7,19 @@ import pytest
 import torch
 from torch import nn
 
-from bso_lib.architecture import ARGUMENTS, DEPLOYED_AS, build, describe
+from bso_lib.architecture import ARGUMENTS, DEPLOYED_AS, build, describe, described_layers
 from bso_lib.layers import (
     BinaryConv2d,
     BinaryLinear,
     LatentConv2d,
     LatentLinear,
+    Shortcut,
     SpikingPool,
     TimeStepBatchNorm2d,
     TracedConv2d,
     TracedLinear,
 )
-from bso_lib.models import SpikingNet, spiking_mlp, vgg11
+from bso_lib.models import SpikingNet, resnet18, spiking_mlp, vgg11
 from bso_lib.neurons import LIF
 
 GEOMETRY = {"stride": (1, 2), "padding": (2, 0), "dilation": 2, "groups": 2}
@@ -36,6 +37,7 @@ LAYERS = [
     nn.LayerNorm((2, 3), 1e-3, True, bias=False),
     LIF("ndot", False, 0.75, 0.5, 2.0),
     SpikingPool(None),
+    nn.AvgPool2d(3, 2, 1, True, False, 5),
     nn.Flatten(2, 3),
     nn.ReLU(),
     nn.Tanh(),
@@ -73,6 +75,20 @@ def test_the_networks_of_the_paper_are_described(weights):
         assert repr(through_json(spiking_mlp(5, 3, 2, weights))) == repr(spiking_mlp(5, 3, 2, deployed))
 
 
+@pytest.mark.parametrize("weights", ["binary", "latent", "real"])
+def test_shortcuts_are_described_with_both_ways(weights):
+    deployed = "binary" if weights == "latent" else weights
+    model = resnet18(7, 2, 1 / 16, weights, "ndot", "per-step", False, 4)
+    built = through_json(model)
+    assert repr(built) == repr(resnet18(7, 2, 1 / 16, deployed, "ndot", "per-step", False, 4))
+    names = dict(described_layers(describe(model)))
+    assert {name: layer["kind"] for name, layer in names.items()} == {
+        name: type(built.get_submodule(name)).__name__ for name in names
+    }
+    owners = {name.rpartition(".")[0] for name in built.state_dict()}
+    assert owners <= set(names)
+
+
 def test_latent_layers_are_deployed_as_binary_ones():
     assert {type(layer) for layer in (LatentConv2d(2, 2, 3), LatentLinear(2, 2))} <= set(DEPLOYED_AS)
     assert [layer["kind"] for layer in describe(nn.Sequential(LatentConv2d(2, 2, 3), LatentLinear(2, 2)))] == [
@@ -95,5 +111,10 @@ def test_what_is_not_known_is_refused():
         describe(nn.ModuleDict())
     with pytest.raises(TypeError, match="layer 1 is a GELU: must be one of BinaryConv2d, "):
         describe(nn.Sequential(nn.ReLU(), nn.GELU()))
+    nested = nn.Sequential(Shortcut(nn.Sequential(nn.ReLU(), nn.GELU()), nn.Sequential()))
+    with pytest.raises(TypeError, match=r"layer 0\.body\.1 is a GELU: must be one of .*, Shortcut$"):
+        describe(nested)
+    with pytest.raises(ValueError, match=r"layer 0\.shortcut\.0 is a 'Module'"):
+        build([{"kind": "Shortcut", "body": [], "shortcut": [{"kind": "Module"}]}])
     with pytest.raises(ValueError, match="layer 0 is a 'Module': must be one of BinaryConv2d, "):
         build([{"kind": "Module"}])

@@ -17,7 +17,7 @@ from bso_lib.efficiency import (
     measure_workload,
 )
 from bso_lib.layers import BinaryConv2d, BinaryLinear, LatentConv2d, SpikingPool, TracedConv2d, TracedLinear
-from bso_lib.models import SpikingNet, spiking_mlp, vgg11
+from bso_lib.models import SpikingNet, resnet18, spiking_mlp, vgg11
 from bso_lib.neurons import LIF
 from bso_lib.packing import load_packed, packed_size_bytes, save_packed
 
@@ -123,6 +123,20 @@ def test_vgg11_accumulates_but_for_the_image_and_after_pools(weights):
     whole = measure_workload(model, split, 2, batch_size=6)
     assert whole.synaptic_operations == pytest.approx(workload.synaptic_operations)
     assert whole.neurons.equals(workload.neurons)
+
+
+def test_resnet18_accumulates_in_its_binary_convs_and_nowhere_else():
+    split = split_of(torch.randint(256, (4, 1, 64, 64), dtype=torch.uint8))
+    workload = measure_workload(resnet18(10, 1, 1 / 16), split, 2)
+    rows = workload.connections
+    binary = rows["kind"] == "BinaryConv2d"
+    assert (binary.sum(), len(rows), len(workload.neurons)) == (16, 21, 17)
+    assert (rows[binary]["macs"] == 0).all()
+    assert (rows[~binary]["acs"] == 0).all()  # the image, the currents of the shortcuts, pooled spikes
+    stem, first = rows.iloc[0], rows.iloc[1]
+    maps = sum(min(7, 64 - (2 * i - 3)) - max(0, 3 - 2 * i) for i in range(32))  # rows of the image met by each output
+    assert stem["dense"] == 2 * 4 * maps**2
+    assert first["dense"] == 2 * 4 * 4 * (3 * 16 - 2) ** 2  # 16 x 16 maps, 3 x 3 taps, without the padding
 
 
 def test_per_step_batch_norm_and_event_frames_are_counted_per_time_step():

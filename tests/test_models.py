@@ -1,11 +1,12 @@
-"""vgg11 against the paper's architecture and sizes; the parameter split; refusals."""
+"""vgg11 and resnet18 against the paper's architecture and sizes; the parameter split; refusals."""
 
 import pytest
 import torch
+import torchvision
 from torch import nn
 
-from bso_lib.layers import BinaryConv2d, LatentConv2d, SpikingPool, TimeStepBatchNorm2d, TracedConv2d
-from bso_lib.models import spiking_mlp, split_parameters, vgg11
+from bso_lib.layers import BinaryConv2d, LatentConv2d, Shortcut, SpikingPool, TimeStepBatchNorm2d, TracedConv2d
+from bso_lib.models import resnet18, spiking_mlp, split_parameters, vgg11
 from bso_lib.neurons import LIF
 from bso_lib.packing import MEGABYTE, packed_size_bytes
 
@@ -87,3 +88,65 @@ def test_spiking_mlp_runs_on_one_sample():
 def test_vgg11_refuses(arguments, message):
     with pytest.raises(ValueError, match=message):
         vgg11(**arguments)
+
+
+def test_resnet18_has_the_published_size_within_one_percent():
+    net = resnet18()
+    binary, _ = split_parameters(net)
+    assert (len(binary), sum(p.numel() for p in binary)) == (16, 10_985_472)
+    assert packed_size_bytes(net) / MEGABYTE == pytest.approx(4.22, rel=0.01)
+    usual = torchvision.models.resnet18()
+    assert sum(p.numel() for p in net.parameters()) == sum(p.numel() for p in usual.parameters())
+
+
+def test_each_binary_conv_gets_spikes_with_a_trace_and_has_its_own_shortcut():
+    net = resnet18(7, 2, 1 / 16, time_steps=2)
+    seen = []
+    for module in net.modules():
+        if isinstance(module, BinaryConv2d):
+            module.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    for _ in range(2):
+        assert net(torch.randn(3, 2, 64, 64)).shape == (3, 7)
+    assert len(seen) == 2 * 16
+    for spikes in seen:
+        assert set(spikes.values.unique().tolist()) <= {0.0, 1.0}
+        assert spikes.trace is not None
+    assert any(float(spikes.trace.max()) > 1 for spikes in seen[16:])
+    blocks = [layer for layer in net if isinstance(layer, Shortcut)]
+    assert [sum(isinstance(m, BinaryConv2d) for m in block.modules()) for block in blocks] == [1] * 16
+    assert [len(block.shortcut) for block in blocks] == [0, 0, 0, 0, *[3, 0, 0, 0] * 3]
+    convs = [m for m in net.modules() if isinstance(m, nn.Conv2d) and not isinstance(m, BinaryConv2d)]
+    assert [(c.kernel_size, c.stride) for c in convs] == [((7, 7), (2, 2)), *[((1, 1), (1, 1))] * 3]
+
+
+def test_a_block_computes_its_equation():
+    block = resnet18(3, 1, 1 / 16)[7]  # the first of the second stage: stride 2
+    current = torch.randn(2, 4, 9, 9)
+    spikes = (current >= 1).float()  # at the first time step
+    pooled = torch.stack(
+        [current[:, :, i : i + 2, j : j + 2].mean((2, 3)) for i in range(0, 9, 2) for j in range(0, 9, 2)]
+    )
+    pooled = pooled.permute(1, 2, 0).view(2, 4, 5, 5)
+
+    def norm(x):
+        return (x - x.mean((0, 2, 3), keepdim=True)) / (x.var((0, 2, 3), correction=0, keepdim=True) + 1e-5).sqrt()
+
+    body = norm(nn.functional.conv2d(spikes, block.body[1].weight, stride=2, padding=1))
+    side = norm(nn.functional.conv2d(pooled, block.shortcut[1].weight))
+    torch.testing.assert_close(block(current), body + side, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(("size", "last"), [(28, 1), (32, 1), (64, 2), (224, 7)])
+def test_resnet18_takes_images_of_any_size(size, last):
+    net, maps = resnet18(5, 1, 1 / 64), []
+    net[-3].register_forward_pre_hook(lambda _, inputs: maps.append(inputs[0].shape))
+    assert net(torch.randn(2, 1, size, size)).shape == (2, 5)
+    assert maps == [(2, 8, last, last)]
+
+
+@pytest.mark.parametrize(
+    "arguments", [{"weights": "ternary"}, {"trace": "x"}, {"batch_norm": "per-step"}, {"width": 0}]
+)
+def test_resnet18_refuses_what_vgg11_refuses(arguments):
+    with pytest.raises(ValueError, match=f"{'time_steps' if 'batch_norm' in arguments else next(iter(arguments))}="):
+        resnet18(**arguments)

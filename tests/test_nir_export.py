@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from bso_lib.layers import BinaryConv2d, BinaryLinear, LatentConv2d, SpikingPool, TracedConv2d, TracedLinear
-from bso_lib.models import SpikingNet, spiking_mlp, vgg11
+from bso_lib.models import SpikingNet, resnet18, spiking_mlp, vgg11
 from bso_lib.neurons import LIF
 from bso_lib.nir_export import TIME_STEP, export_nir, nir_graph
 from bso_lib.training import predict
@@ -169,6 +169,7 @@ def test_another_tool_reads_and_runs_the_graph(tmp_path):
         (SpikingNet(nn.ReLU()), (4,), TypeError, "layer 0, a ReLU, cannot be exported$"),
         (SpikingNet(TracedConv2d(2, 2, 3, groups=2)), (2, 8, 8), TypeError, "layer 0: NIR infers no shape for groups"),
         (SpikingNet(TracedConv2d(2, 2, (1, 3))), (2, 8, 8), TypeError, "layer 0: .* kernel that is not square"),
+        (resnet18(10, 1, 1 / 16), (1, 32, 32), TypeError, "layer 2, a AvgPool2d, cannot be exported: .* no shortcuts"),
         (nn.ModuleList(), (4,), TypeError, "ModuleList is not a plain sequence of layers"),
         (SpikingNet(LIF(), nn.BatchNorm1d(4)), (4,), ValueError, "layer 1 is a BatchNorm1d without a conv or linear"),
         (vgg11(10, 1, 1 / 16), (3, 8, 8), ValueError, r"layer 0, a TracedConv2d, takes \(1, H, W\): .* \(3, 8, 8\)"),

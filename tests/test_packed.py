@@ -8,7 +8,8 @@ import torch
 from torch import nn
 
 from bso_lib.layers import BinaryConv2d, BinaryLinear
-from bso_lib.models import spiking_mlp, split_parameters, vgg11
+from bso_lib.models import resnet18, spiking_mlp, split_parameters, vgg11
+from bso_lib.optim import TBSO
 from bso_lib.packed import PackedConv2d, PackedLinear, pack, packed_layers, unpack
 from bso_lib.packed_optim import PackedBSO, PackedTBSO
 from bso_lib.traced import Spikes
@@ -78,6 +79,19 @@ def test_forward_and_gradients_are_the_plain_layers(traced, autocast):
         for a, b in zip(*gradients, strict=True):
             assert torch.equal(a, b)
         assert torch.equal(plain.weight.grad, seen[0])
+
+
+def test_a_packed_resnet18_trains_as_the_plain_one():
+    plain = resnet18(10, 1, 1 / 16, batch_norm="per-step", time_steps=2)
+    packed = pack(plain)
+    images, labels = torch.randn(6, 1, 28, 28), torch.arange(6)
+    flips = TBSO(split_parameters(plain)[0], 2), PackedTBSO(packed, 2)
+    for model, flipping in zip((plain, packed), flips, strict=True):
+        sgd = torch.optim.SGD(split_parameters(model)[1], lr=0.1)
+        for _ in range(3):
+            train_batch(model, images, labels, [sgd, flipping], 2)
+    again = unpack(packed).state_dict()
+    assert all(torch.equal(value, again[name]) for name, value in plain.state_dict().items())
 
 
 def test_the_first_layer_is_updated_although_its_input_needs_no_gradient():

@@ -16,7 +16,7 @@ from bso_lib import packing
 from bso_lib.architecture import DEPLOYED_AS
 from bso_lib.bits import pack_signs
 from bso_lib.layers import CONVS, LINEARS, BinaryConv2d, BinaryLinear, grid_sign, random_grid_
-from bso_lib.models import spiking_mlp, split_parameters, vgg11
+from bso_lib.models import resnet18, spiking_mlp, split_parameters, vgg11
 from bso_lib.optim import BSO
 from bso_lib.packing import PackedFileError, load_packed, packed_size_bytes, save_packed, unpack_signs
 from bso_lib.training import online_step, predict
@@ -86,6 +86,24 @@ def test_a_loaded_vgg11_gives_the_same_logits_to_the_bit(
     for name, value in model.state_dict().items():
         if not isinstance(model[int(name.split(".")[0])], tuple(DEPLOYED_AS)):
             assert torch.equal(loaded.state_dict()[name], value), name
+
+
+@pytest.mark.parametrize(("weights", "batch_norm"), [("binary", "per-step"), ("latent", "shared"), ("real", "shared")])
+def test_a_loaded_resnet18_gives_the_same_logits_to_the_bit(tmp_path, weights, batch_norm):
+    images, labels = torch.randn(4, 1, 28, 28), torch.arange(4)
+    model = resnet18(10, 1, 1 / 16, weights, batch_norm=batch_norm, time_steps=2).to(memory_format=torch.channels_last)
+    model = trained(model, images, labels, 2)
+    save_packed(model, tmp_path / "net")
+    loaded = load_packed(tmp_path / "net")
+    assert torch.equal(predict(loaded, images, 2), predict(model, images, 2))
+    assert len(split_parameters(loaded)[0]) == (0 if weights == "real" else 16)
+
+
+def test_a_weight_off_the_grid_within_a_shortcut_is_named(tmp_path):
+    net = resnet18(10, 1, 1 / 16)
+    net[3].body[1].weight.data.view(-1)[0] = 0
+    with pytest.raises(ValueError, match=r"layer 3\.body\.1 \(BinaryConv2d\): 1 of 144 weights are not"):
+        save_packed(net, tmp_path / "net")
 
 
 @pytest.mark.parametrize("weights", LINEARS)
