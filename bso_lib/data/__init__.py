@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 from bso_lib.data.events import load_dvs_cifar10, load_fashion_events
+from bso_lib.data.imagenet import load_imagenet
 from bso_lib.data.images import DatasetMissing, Split, load_fashion_mini, load_torchvision
 from bso_lib.data.random import FACTS, random_splits
 from bso_lib.data.speech_commands import load_speech_commands
@@ -25,9 +26,9 @@ def load_dataset(name: str, root=None, download: bool = False, frames: int = 10)
     """Return the (train, test) splits of the set ``name``, one of :data:`DATASETS`.
 
     fashion-mini and spoken-mini are part of the package, and fashion-events is simulated from the first; the others are
-    read from files under :func:`data_root`, and fetched there first only if ``download``. ``frames``: into how many the
-    recordings of an event set are divided; images stay single. Raises ValueError for an
-    unknown name, :class:`DatasetMissing` if there are no files.
+    read from files under :func:`data_root`, and fetched there first only if ``download`` (imagenet has to be put there
+    by hand). ``frames``: into how many the recordings of an event set are divided; images stay single. Raises
+    ValueError for an unknown name, :class:`DatasetMissing` if there are no files.
     """
     if name not in DATASETS:
         raise ValueError(f"dataset={name!r}: must be one of {', '.join(DATASETS)}")
@@ -41,6 +42,8 @@ def load_dataset(name: str, root=None, download: bool = False, frames: int = 10)
         return load_spoken_mini(data_root(root))
     if name == "speech-commands":
         return load_speech_commands(data_root(root), download)
+    if name == "imagenet":
+        return load_imagenet(data_root(root))
     return load_torchvision(name, data_root(root), download)
 
 

@@ -45,6 +45,11 @@ class Split:
         """Return how many classes there are."""
         return len(self.classes)
 
+    @property
+    def channels(self) -> int:
+        """Return how many channels an image has."""
+        return self.images.shape[-3]
+
     def to(self, device):
         """Return the split on ``device``."""
         return replace(

@@ -28,6 +28,7 @@ FACTS = {
     "dvs-cifar10": Facts(9_000, (2, 48, 48), 10, frames=True),
     "spoken-mini": Facts(4_200, (1, 32, 32), 10),
     "speech-commands": Facts(84_843, (1, 32, 32), 35),
+    "imagenet": Facts(1_281_167, (3, 224, 224), 1000),
 }
 
 
