@@ -7,18 +7,21 @@ import torch
 
 from bso_lib.data import DATASETS
 from bso_lib.data.images import AUGMENTATIONS
-from bso_lib.models import BATCH_NORMS
+from bso_lib.models import BATCH_NORMS, MODELS
 from bso_lib.neurons import TRACES
 from bso_lib.training import TRAININGS
 
 WEIGHTS = {"fp": "real", "ste": "latent", "bso": "binary", "t-bso": "binary"}
 SCHEDULES = ("constant", "inverse-sqrt", "stepwise", "cosine")
+MODEL_NAMES = {"vgg11": "VGG-11", "resnet18": "ResNet-18"}
 PRECISIONS = ("float32", "bfloat16")
 EVALUATIONS = ("test", "validation")
 REAL_SCHEDULES = ("cosine", "constant")
 STARTS = ("grid", "kaiming")
 EPS_PLACES = ("inside", "outside")
 SIGNS_OF_ZERO = ("keep", "zero")
+START_MOMENTA = ("keep", "zero")
+ALIKE_IN_PHASES = ("model", "width", "dataset", "evaluate_on", "batch_norm")  # must not change from one to the next
 # What the published code does where the paper's text says otherwise or nothing (see notebook 13).
 PUBLISHED_CODE = {
     "trace": "ndot-code",
@@ -43,7 +46,12 @@ class RunConfig:
     dataset, train_size   name of the set; first train_size images, class-balanced (None: all)
     evaluate_on     "test", or "validation": images held out from training, see ``bso_lib.data.load_validation``
     augment         any of "crop", "flip", "cutout"
-    width, batch_norm, time_steps   see ``bso_lib.models.vgg11``; recordings of events become as many frames
+    model           "vgg11" or "resnet18"; width, batch_norm, time_steps: see ``bso_lib.models.vgg11``; recordings of
+                     events become time_steps frames
+    start_from      RunConfig of the phase before, or None: start with its final weights and BatchNorm statistics. Its
+                     time_steps must be 1 or the same
+    start_momentum  with start_from, BSO and T-BSO: "keep" M as the phase before left it, or "zero" (see
+                     ``bso_lib.job.load_momentum``). All else, v and the momentum of SGD, starts anew
     lr, momentum    SGD of the real-valued parameters
     real_schedule   factor on lr: "cosine" to 0 over the run, step by step, or "constant" (what the published code does)
     latent_lr, ste_clip   "ste" only: SGD of the latent weights, same momentum; whether Eq. 4 is cut to |w| <= 1
@@ -67,6 +75,7 @@ class RunConfig:
     train_size: int | None = None
     evaluate_on: str = "test"
     augment: tuple[str, ...] = ()
+    model: str = "vgg11"
     width: float = 1.0
     batch_norm: str = "shared"
     time_steps: int = 2
@@ -90,16 +99,21 @@ class RunConfig:
     precision: str = "float32"
     record_flips: bool = True
     snapshot_every: int = 0
+    start_from: "RunConfig | None" = None
+    start_momentum: str = "keep"
     seed: int = 0
     device: str = "auto"
 
     def __post_init__(self):
         object.__setattr__(self, "augment", tuple(self.augment))
+        if isinstance(self.start_from, dict):  # as dataclasses.asdict and JSON have it
+            object.__setattr__(self, "start_from", RunConfig(**self.start_from))
         for name, allowed in {
             "method": tuple(WEIGHTS), "training": TRAININGS, "trace": TRACES, "dataset": DATASETS,
-            "evaluate_on": EVALUATIONS, "batch_norm": BATCH_NORMS, "schedule": SCHEDULES, "precision": PRECISIONS,
+            "evaluate_on": EVALUATIONS, "model": tuple(MODELS), "batch_norm": BATCH_NORMS, "schedule": SCHEDULES,
+            "precision": PRECISIONS,
             "device": ("auto", "cpu", "cuda"), "real_schedule": REAL_SCHEDULES, "start": STARTS,
-            "eps_place": EPS_PLACES, "sign_of_zero": SIGNS_OF_ZERO,
+            "eps_place": EPS_PLACES, "sign_of_zero": SIGNS_OF_ZERO, "start_momentum": START_MOMENTA,
         }.items():  # fmt: skip
             self._require(name, getattr(self, name) in allowed, f"must be one of {', '.join(allowed)}")
         for name in self.augment:
@@ -124,6 +138,26 @@ class RunConfig:
             allowed = self.method == "t-bso" or getattr(self, name) == default
             self._require(name, allowed, f"must be {default!r} for method {self.method!r}: it is a switch of T-BSO")
         self._require("width", 1 / 64 <= self._number("width") <= 1, "must be from 1/64 to 1")
+        self._check_start_from()
+
+    def _check_start_from(self):
+        before = self.start_from
+        in_use = before is not None and WEIGHTS[self.method] == "binary"
+        allowed = "must be 'keep' without start_from, or for a method without M"
+        self._require("start_momentum", in_use or self.start_momentum == "keep", allowed)
+        if before is None:
+            return
+        self._require("start_from", isinstance(before, RunConfig), "must be a RunConfig or None")
+        pairs = [(name, getattr(before, name), getattr(self, name)) for name in ALIKE_IN_PHASES]
+        pairs.append(("kind of weights", WEIGHTS[before.method], WEIGHTS[self.method]))
+        for name, first, second in pairs:
+            if first != second:
+                raise ValueError(f"RunConfig.start_from: {name} is {first!r} there, {second!r} here: must be the same")
+        if before.time_steps not in (1, self.time_steps):
+            allowed = " or ".join(str(n) for n in sorted({1, self.time_steps}))
+            raise ValueError(f"RunConfig.start_from: time_steps is {before.time_steps} there: must be {allowed}")
+        if self.start != "grid":
+            raise ValueError(f"RunConfig.start={self.start!r}: must be 'grid' with start_from, which gives the weights")
 
     def _number(self, name):
         value = getattr(self, name)
@@ -136,20 +170,29 @@ class RunConfig:
 
     @property
     def paper_scale(self) -> bool:
-        """Whether this is the paper's own scale: full width, its data sets, 400 epochs on all images (Table 6).
+        """Whether this is the paper's own scale: full width, all images of its data sets, its epochs (Tables 6, 7).
 
-        For speech-commands the paper gives no number of epochs; the same is asked.
+        ImageNet takes two phases: 100 epochs with one time step, then 30. For speech-commands the paper gives no number
+        of epochs; 400 are asked, as elsewhere.
         """
-        whole = self.train_size is None and self.evaluate_on == "test"
+        if not (self.train_size is None and self.evaluate_on == "test" and self.width == 1):
+            return False
+        if self.dataset == "imagenet":
+            first = self.start_from
+            trained = first is not None and first.time_steps == 1 and first.epochs >= 100 and first.train_size is None
+            return self.model == "resnet18" and self.epochs >= 30 and trained
         sets = ("cifar10", "cifar100", "dvs-cifar10", "speech-commands")
-        return whole and self.width == 1 and self.epochs >= 400 and self.dataset in sets
+        return self.model == "vgg11" and self.epochs >= 400 and self.dataset in sets
 
     def conditions(self) -> str:
         """Return data set and scale in a few words, for the ledger; seeds and device stand beside it."""
         size = "" if self.train_size is None else f" ({self.train_size} images)"
-        steps, epochs = f"T = {self.time_steps}", f"{self.epochs} epoch{'s' * (self.epochs > 1)}"
+        before, phases = self.start_from, ""
+        while before:
+            phases, before = f"{_training_in_words(before)}, then {phases}", before.start_from
         norm = f"{self.batch_norm} BatchNorm statistics"
-        return f"{self.dataset}{size}, VGG-11 at width {self.width:g}, {steps}, {epochs}, {norm}"
+        network = f"{MODEL_NAMES[self.model]} at width {self.width:g}"
+        return f"{self.dataset}{size}, {network}, {phases}{_training_in_words(self)}, {norm}"
 
     def resolved_device(self) -> str:
         """Return "cuda" or "cpu"; raises ValueError if CUDA is asked for and absent."""
@@ -159,3 +202,7 @@ class RunConfig:
             "device", self.device == "cpu" or torch.cuda.is_available(), "no CUDA device; use 'auto' or 'cpu'"
         )
         return self.device
+
+
+def _training_in_words(config):
+    return f"T = {config.time_steps}, {config.epochs} epoch{'s' * (config.epochs > 1)}"

@@ -24,7 +24,15 @@ from bso_lib.config import RunConfig
 from bso_lib.data import load_dataset, load_validation, random_splits
 from bso_lib.fingerprint import source_fingerprint
 from bso_lib.flips import FlipRecord
-from bso_lib.job import Job, build_model, build_optimizers, flipping_layers, snapshot_name
+from bso_lib.job import (
+    MOMENTUM_FILE,
+    WEIGHTS_FILE,
+    Job,
+    build_model,
+    build_optimizers,
+    flipping_layers,
+    snapshot_name,
+)
 from bso_lib.paths import dry_run, runs_folder, write_atomically
 from bso_lib.training import evaluate
 
@@ -34,7 +42,13 @@ __all__ = [
 
 # Taken at import: what a long-lived kernel computes belongs to the code it has loaded, not to a file edited since.
 _CODE = source_fingerprint()
-_DRY = {"epochs": 2, "batch_size": 2, "train_size": None, "seed": 0, "step_epochs": 1}  # a few steps, whatever is asked
+_DRY_RUN = {
+    "epochs": 2,
+    "batch_size": 2,
+    "train_size": None,
+    "seed": 0,
+    "step_epochs": 1,
+}  # a few steps, whatever is asked
 _DRY_IMAGES = 4
 
 
@@ -63,7 +77,7 @@ class RunResult:
         """
         shape = (self.provenance["num_classes"], self.provenance["in_channels"])
         model = build_model(self.config, *shape)
-        path = self.folder / ("weights.safetensors" if epoch is None else snapshot_name(epoch))
+        path = self.folder / (WEIGHTS_FILE if epoch is None else snapshot_name(epoch))
         if not path.exists():
             raise ValueError(f"no weights of epoch {epoch!r}: the run has snapshot_every={self.config.snapshot_every}")
         model.load_state_dict(load_file(path))
@@ -84,22 +98,40 @@ def load_splits(config: RunConfig, root=None):
 
 def run_key(config: RunConfig) -> str:
     """Return the name of the run's folder: readable head, then the hash of all that decides the result."""
-    device = config.resolved_device()
     content = json.dumps(
-        {"config": asdict(replace(config, device=device)), "torch": torch.__version__, "code": _CODE},
+        {"config": asdict(_with_device_resolved(config)), "torch": torch.__version__, "code": _CODE},
         sort_keys=True,
     )
     return f"{config.method}-{config.training}-{config.dataset}-{hashlib.sha256(content.encode()).hexdigest()[:16]}"
+
+
+def _with_device_resolved(config):
+    before = config.start_from and _with_device_resolved(config.start_from)
+    return replace(config, device=config.resolved_device(), start_from=before)
+
+
+def _dry(config):
+    """Return ``config`` and the phases before it as a few steps."""
+    return replace(config, **_DRY_RUN, start_from=config.start_from and _dry(config.start_from))
+
+
+def _start(config, root, progress):
+    """Return (weights, momentum) that ``config.start_from`` ends with, from the cache or computed; None without one."""
+    if config.start_from is None:
+        return None
+    folder = run(config.start_from, root, progress).folder
+    return load_file(folder / WEIGHTS_FILE), load_file(folder / MOMENTUM_FILE)
 
 
 def run(config: RunConfig, root=None, progress: bool = True) -> RunResult:
     """Return the result of ``config``: from the cache, or resumed from its last checkpoint, or computed.
 
     ``root``: where data sets lie (see ``bso_lib.data.data_root``). Two processes that ask for the same run do it once:
-    the second waits. Raises DatasetMissing without data, ArithmeticError if training diverges.
+    the second waits. ``config.start_from`` is a run of its own, and comes first. Raises DatasetMissing without data,
+    ArithmeticError if training diverges.
     """
     if dry_run():
-        config = replace(config, **_DRY)
+        config = _dry(config)
     folder = runs_folder() / run_key(config)
     folder.mkdir(parents=True, exist_ok=True)
     lock = filelock.FileLock(folder / "lock")  # the system frees it when its holder dies
@@ -120,8 +152,9 @@ def _finished(config, folder):
         return None
     try:
         stored = json.loads(path.read_text())
-        if hashlib.sha256((folder / "weights.safetensors").read_bytes()).hexdigest() != stored["weights_sha256"]:
-            raise ValueError("the weights do not match their checksum")
+        for name, digest in stored["sha256"].items():
+            if hashlib.sha256((folder / name).read_bytes()).hexdigest() != digest:
+                raise ValueError(f"{name} does not match its checksum")
         flips = FlipRecord.from_dict(stored["flips"]) if stored["flips"] else None
         return RunResult(config, pd.DataFrame(stored["history"]), stored["provenance"], folder, flips)
     except (ValueError, KeyError, FileNotFoundError) as error:
@@ -131,11 +164,12 @@ def _finished(config, folder):
 
 def _train(config, folder, root, progress):
     device = config.resolved_device()
+    start = _start(config, root, progress)
     train, test = (split.to(device) for split in load_splits(config, root))
     autocast = torch.bfloat16 if config.precision == "bfloat16" else None
     with torch.random.fork_rng(devices=[torch.cuda.current_device()] if device == "cuda" else []):
         torch.manual_seed(config.seed)
-        job = Job(config, train, device)
+        job = Job(config, train, device, start)
         job.resume(folder)
         if not job.history:
             job.snapshot(folder, 0)
@@ -144,13 +178,13 @@ def _train(config, folder, root, progress):
             desc=f"{config.method} {config.training} T={config.time_steps} seed {config.seed}", disable=not progress,
         )  # fmt: skip
         for epoch in range(len(job.history) + 1, config.epochs + 1):
-            start = time.perf_counter()
+            began = time.perf_counter()
             row = job.train_epoch(train, autocast, bar)
             if not math.isfinite(row["train_loss"]):
                 raise ArithmeticError(f"training diverged in epoch {epoch} (loss {row['train_loss']}): {config}")
             row["accuracy"] = evaluate(job.model, test, config.time_steps, autocast=autocast)
             job.history.append({"epoch": epoch, **row})
-            job.seconds += time.perf_counter() - start
+            job.seconds += time.perf_counter() - began
             job.snapshot(folder, epoch)
             job.checkpoint(folder, epoch)
         bar.close()
@@ -159,9 +193,10 @@ def _train(config, folder, root, progress):
 
 def _finish(folder, job):
     """Store the result, then drop the checkpoints."""
-    stored, weights = job.outcome()
-    stored["weights_sha256"] = hashlib.sha256(weights).hexdigest()
-    write_atomically(folder / "weights.safetensors", weights)
+    stored, files = job.outcome()
+    stored["sha256"] = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
+    for name, content in files.items():
+        write_atomically(folder / name, content)
     write_atomically(folder / "result.json", json.dumps(stored, indent=1).encode())
     for checkpoint in folder.glob("checkpoint-*.pt"):
         checkpoint.unlink()

@@ -18,11 +18,13 @@ from bso_lib.checkpoint import (
 from bso_lib.config import WEIGHTS, RunConfig
 from bso_lib.flips import FlipRecorder
 from bso_lib.layers import BinaryConv2d, LatentConv2d
-from bso_lib.models import split_parameters, vgg11
+from bso_lib.models import MODELS, split_parameters
 from bso_lib.optim import BSO, TBSO, constant, cosine, inverse_sqrt, stepwise
 from bso_lib.paths import write_atomically
 from bso_lib.published_code import PublishedTBSO, kaiming_start_
 from bso_lib.training import train_batch
+
+WEIGHTS_FILE, MOMENTUM_FILE = "weights.safetensors", "momentum.safetensors"
 
 
 def build_model(config: RunConfig, num_classes: int, in_channels: int):
@@ -30,13 +32,33 @@ def build_model(config: RunConfig, num_classes: int, in_channels: int):
     weights = WEIGHTS[config.method]
     if weights == "latent" and not config.ste_clip:
         weights = "latent-unclipped"
-    model = vgg11(
+    model = MODELS[config.model](
         num_classes, in_channels, config.width, weights, config.trace, config.batch_norm,
         config.training != "bptt", config.time_steps,
     )  # fmt: skip
     if config.start == "kaiming":
         kaiming_start_(model)
     return model.to(memory_format=torch.channels_last)
+
+
+def load_start_(model, weights: dict[str, torch.Tensor]):
+    """Load the state_dict ``weights`` that the phase before ended with into ``model``, in place.
+
+    BatchNorm statistics of its one time step become those of every time step of ``model``.
+    """
+    expected = model.state_dict()
+    model.load_state_dict({name: value.expand_as(expected[name]) for name, value in weights.items()})
+
+
+def load_momentum_(optimizer, model, momentum: dict[str, torch.Tensor]):
+    """Give BSO or T-BSO the M, by name of the parameter, that the phase before ended with.
+
+    A threshold near 0 makes W = -sign(M) of any M, however small: were M to start from 0 again (Algorithm 1), the sign
+    of the very first gradient would replace every weight that the phase before has learned.
+    """
+    for name, p in model.named_parameters():
+        if name in momentum:
+            optimizer.state[p]["momentum"] = torch.empty_like(p).copy_(momentum[name])
 
 
 def flipping_layers(model) -> dict[int, torch.Tensor]:
@@ -86,15 +108,22 @@ def snapshot_name(epoch: int) -> str:
 
 
 class Job:
-    """A run under way: everything that changes as it trains, and how that is stored and taken up again."""
+    """A run under way: everything that changes as it trains, and how that is stored and taken up again.
 
-    def __init__(self, config, train, device):
+    ``start``: (weights, momentum) that the phase before ended with, if ``config.start_from`` is one.
+    """
+
+    def __init__(self, config, train, device, start=None):
         self.config, self.device = config, device
         self.generator = torch.Generator(device).manual_seed(config.seed)
-        self.shape = (train.num_classes, train.images.shape[-3])
+        self.shape = (train.num_classes, train.channels)
         self.model = build_model(config, *self.shape).to(device)
+        if start is not None:
+            load_start_(self.model, start[0])
         self.batches = train.number_of_batches(config.batch_size)
         self.optimizers, self.schedulers = build_optimizers(config, self.model, self.batches)
+        if start is not None and config.start_momentum == "keep":
+            load_momentum_(self.optimizers[-1], self.model, start[1])
         layers = flipping_layers(self.model)
         # The last optimizer is the one that moves them: BSO or TBSO, or the SGD of latent weights.
         self.recorder = FlipRecorder(layers, self.optimizers[-1]) if layers and config.record_flips else None
@@ -150,7 +179,13 @@ class Job:
             return
 
     def _weights(self):
-        return save({name: value.cpu().contiguous() for name, value in self.model.state_dict().items()})
+        return _safetensors(self.model.state_dict())
+
+    def _momentum(self):
+        """M of BSO and T-BSO by name of the parameter; nothing for other optimizers."""
+        state = self.optimizers[-1].state if isinstance(self.optimizers[-1], BSO | TBSO) else {}
+        named = self.model.named_parameters()
+        return _safetensors({name: state[p]["momentum"] for name, p in named if p in state})
 
     def snapshot(self, folder, epoch):
         """Keep the weights after ``epoch``, if the config asks for it."""
@@ -158,8 +193,8 @@ class Job:
         if every and epoch % every == 0:
             write_atomically(folder / snapshot_name(epoch), self._weights())
 
-    def outcome(self) -> tuple[dict, bytes]:
-        """Return what is to be stored of the finished run: a JSON-ready dict, and the weights as safetensors."""
+    def outcome(self) -> tuple[dict, dict[str, bytes]]:
+        """Return what is to be stored of the finished run: a JSON-ready dict, and files by name."""
         cpu = f"cpu, {torch.get_num_threads()} threads"
         provenance = {
             "device": torch.cuda.get_device_name() if self.device == "cuda" else cpu,
@@ -171,4 +206,8 @@ class Job:
         }
         flips = self.recorder.result().to_dict() if self.recorder else None
         stored = {"config": asdict(self.config), "history": self.history, "provenance": provenance, "flips": flips}
-        return stored, self._weights()
+        return stored, {WEIGHTS_FILE: self._weights(), MOMENTUM_FILE: self._momentum()}
+
+
+def _safetensors(tensors):
+    return save({name: value.cpu().contiguous() for name, value in tensors.items()})

@@ -50,8 +50,11 @@ class PackedJob(Job):
 def packed_run(config: RunConfig, momentum_dtype=torch.float32, root=None, progress: bool = True) -> pd.DataFrame:
     """Return the history (epoch, train_loss, train_accuracy, accuracy in percent) of ``config`` on packed layers.
 
-    Neither cached nor resumed. Raises as :func:`packed_training` and :func:`bso_lib.experiments.load_splits`.
+    Neither cached nor resumed. Raises as :func:`packed_training` and :func:`bso_lib.experiments.load_splits`, and
+    ValueError for a second phase.
     """
+    if config.start_from is not None:
+        raise ValueError("a packed run has one phase: start_from must be None")
     device = config.resolved_device()
     train, test = (split.to(device) for split in load_splits(config, root))
     autocast = torch.bfloat16 if config.precision == "bfloat16" else None

@@ -13,7 +13,17 @@ from bso_lib.memory import account_step
 from bso_lib.paths import dry_run, runs_folder
 from bso_lib.training import train_batch
 
-_WHAT_DECIDES_A_STEP = ("method", "training", "trace", "width", "batch_norm", "batch_size", "dataset", "precision")
+_WHAT_DECIDES_A_STEP = (
+    "method",
+    "training",
+    "trace",
+    "model",
+    "width",
+    "batch_norm",
+    "batch_size",
+    "dataset",
+    "precision",
+)
 
 
 @dataclass(frozen=True)
@@ -47,8 +57,11 @@ def duration(seconds: float) -> str:
 
 
 def plan(configs: Iterable[RunConfig]) -> Plan:
-    """Return what running ``configs`` will cost on this machine; takes a few training steps, none if all are cached."""
-    configs = list(dict.fromkeys(configs))
+    """Return what running ``configs``, and what they start from, will cost on this machine.
+
+    Takes a few training steps, none if all are cached.
+    """
+    configs = list(dict.fromkeys(phase for config in configs for phase in _phases(config)))
     left = [c for c in configs if not (runs_folder() / run_key(c) / "result.json").exists()]
     kinds = {}
     for config in left:
@@ -64,6 +77,11 @@ def plan(configs: Iterable[RunConfig]) -> Plan:
         seconds += sum(step * _time_steps(config) for config in alike)
     device = left[0].resolved_device() if left else "cpu"
     return Plan(len(configs), len(configs) - len(left), seconds, peak, device)
+
+
+def _phases(config):
+    """Return the runs that ``config`` takes: those it starts from, then itself."""
+    return [*(_phases(config.start_from) if config.start_from else ()), config]
 
 
 def _time_steps(config):

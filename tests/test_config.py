@@ -1,6 +1,7 @@
 """RunConfig refuses each wrong value in one line that names field, value and what is allowed."""
 
-from dataclasses import replace
+import json
+from dataclasses import asdict, replace
 
 import pytest
 import torch
@@ -17,6 +18,7 @@ WRONG = {
     "train_size": [0, -5, 2.5],
     "evaluate_on": ["train"],
     "augment": [("mixup",)],
+    "model": ["vgg16"],
     "width": [0, 2, "wide", float("nan")],
     "batch_norm": ["none"],
     "time_steps": [0, -1, 1.5, True, None],
@@ -42,6 +44,8 @@ WRONG = {
     "mse_weight": [1.0, -0.1],
     "record_flips": ["yes"],
     "snapshot_every": [-1, 0.5, True],
+    "start_from": ["x", 5],
+    "start_momentum": ["half", "zero"],  # "zero" needs start_from
 }
 
 
@@ -85,6 +89,57 @@ def test_lists_from_yaml_become_tuples_and_replace_checks_again():
     assert RunConfig(augment=["flip"]) == RunConfig(augment=("flip",))
     with pytest.raises(ValueError, match="epochs=0"):
         replace(RunConfig(), epochs=0)
+
+
+FIRST = RunConfig(model="resnet18", time_steps=1, epochs=5, augment=("flip",))
+
+
+def test_phases_survive_json():
+    second = replace(FIRST, time_steps=4, start_from=FIRST)
+    third = replace(FIRST, time_steps=4, start_from=second, start_momentum="zero")
+    assert RunConfig(**json.loads(json.dumps(asdict(third)))) == third
+    assert third.start_from.start_from == FIRST
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"model": "vgg11"}, "start_from: model is 'resnet18' there, 'vgg11' here: must be the same"),
+        ({"width": 0.5}, "start_from: width is 1.0 there, 0.5 here"),
+        ({"dataset": "cifar10"}, "start_from: dataset is 'fashion-mini' there, 'cifar10' here"),
+        ({"evaluate_on": "validation"}, "start_from: evaluate_on is 'test' there, 'validation' here"),
+        ({"batch_norm": "per-step"}, "start_from: batch_norm is 'shared' there, 'per-step' here"),
+        ({"method": "fp"}, "start_from: kind of weights is 'binary' there, 'real' here"),
+        ({"start": "kaiming"}, "start='kaiming': must be 'grid' with start_from"),
+        ({"start_from": replace(FIRST, time_steps=3)}, "start_from: time_steps is 3 there: must be 1 or 4"),
+    ],
+)
+def test_phases_that_do_not_fit_are_refused(changes, message):
+    with pytest.raises(ValueError, match=rf"^RunConfig\.{message}") as caught:
+        replace(FIRST, **{"time_steps": 4, "start_from": FIRST} | changes)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_momentum_of_a_phase_before_is_of_bso_and_t_bso():
+    real = replace(FIRST, method="fp")
+    with pytest.raises(ValueError, match="start_momentum='zero': must be 'keep' without start_from, or for a method"):
+        replace(real, start_from=real, start_momentum="zero")
+    assert replace(FIRST, method="bso", start_from=FIRST, start_momentum="zero").start_momentum == "zero"
+
+
+def test_the_papers_scale_on_imagenet_takes_both_phases():
+    first = RunConfig(model="resnet18", dataset="imagenet", time_steps=1, epochs=100)
+    second = replace(first, time_steps=4, epochs=30, start_from=first)
+    assert second.paper_scale
+    assert not first.paper_scale
+    for changes in ({"epochs": 29}, {"start_from": None}, {"start_from": replace(first, epochs=99)},
+                    {"start_from": replace(first, train_size=9)}, {"train_size": 9}):  # fmt: skip
+        assert not replace(second, **changes).paper_scale
+    assert RunConfig(dataset="cifar10").paper_scale
+    assert not RunConfig(dataset="cifar10", model="resnet18").paper_scale
+    assert second.conditions() == (
+        "imagenet, ResNet-18 at width 1, T = 1, 100 epochs, then T = 4, 30 epochs, shared BatchNorm statistics"
+    )
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without CUDA")

@@ -12,6 +12,7 @@ from bso_lib.experiments import build_model
 from bso_lib.layers import TracedConv2d
 from bso_lib.memory import CATEGORIES, StorageTracker, account_step, allocated_rise, bytes_per_binary_weight
 from bso_lib.models import VGG11, split_parameters
+from bso_lib.neurons import LIF
 from bso_lib.packed_run import packed_training
 
 SMALL = RunConfig(width=1 / 16, batch_size=4, time_steps=3)
@@ -105,6 +106,22 @@ def test_a_fake_step_is_the_real_one_event_by_event(name):
     assert real.peak_bytes == sum(real.peak.values()) == real.timeline.sum(axis=1).max()
     start, end = real.timeline.iloc[0], real.timeline.iloc[-1]
     assert start.equals(end)  # it is a step of many: it leaves what it found
+
+
+def test_a_fake_step_of_a_network_with_shortcuts_is_the_real_one():
+    config = replace(SMALL, model="resnet18")
+    real, fake = (account_step(config, (1, 28, 28), 10, device) for device in ("cpu", "fake"))
+    assert real.timeline.equals(fake.timeline)
+    spikes = sum(m.trace.nbytes for m in stepped(config) if isinstance(m, LIF))
+    assert fake.persistent["neuron state"] == 2 * spikes  # u and a
+
+
+def stepped(config):
+    """The modules of the network of ``config`` after two time steps."""
+    model = build_model(config, 10, 1)
+    for _ in range(2):
+        model(torch.randn(config.batch_size, 1, 28, 28))
+    return model.modules()
 
 
 def test_a_fake_step_in_lower_precision_is_close():

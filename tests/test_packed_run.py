@@ -45,6 +45,11 @@ def test_a_job_uses_the_settings_of_its_config(little_data):
     assert job.recorder is None
 
 
+def test_a_second_phase_is_refused(little_data):
+    with pytest.raises(ValueError, match="one phase: start_from must be None"):
+        packed_run(replace(SMALL, start_from=SMALL), progress=False)
+
+
 @pytest.mark.parametrize(
     "changes",
     [{"method": "fp"}, {"method": "ste"}, {"training": "bptt"}, {"training": "accumulated"}, {"start": "kaiming"}],

@@ -26,6 +26,12 @@ def test_cached_runs_cost_nothing_and_a_config_counts_once():
     assert str(both).startswith("2 runs, 1 of them cached; the others take about ")
 
 
+def test_the_phase_before_is_planned_too():
+    second = replace(TINY, time_steps=3, start_from=replace(TINY, time_steps=1))
+    assert plan([second]).runs == plan([second, second.start_from]).runs == 2
+    assert plan([second]).seconds > 0
+
+
 def test_time_is_that_of_one_step_times_their_number(monkeypatch):
     monkeypatch.setattr("bso_lib.planning._seconds_per_time_step", lambda config, facts: 2.0)
     # 50,000 images trained and a third of 10,000 evaluated, in batches of 100, 3 time steps, 7 epochs
