@@ -4,11 +4,14 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
+import pandas as pd
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from bso_lib.config import RunConfig
 from bso_lib.data import FACTS
 from bso_lib.experiments import build_model, build_optimizers, run_key
+from bso_lib.layers import TracedConv2d, TracedLinear
 from bso_lib.memory import account_step
 from bso_lib.paths import dry_run, runs_folder
 from bso_lib.training import train_batch
@@ -77,6 +80,51 @@ def plan(configs: Iterable[RunConfig]) -> Plan:
         seconds += sum(step * _time_steps(config) for config in alike)
     device = left[0].resolved_device() if left else "cpu"
     return Plan(len(configs), len(configs) - len(left), seconds, peak, device)
+
+
+def multiply_accumulates(config: RunConfig, image_shape, num_classes: int) -> dict[str, int]:
+    """Return the multiply-accumulates of "forward" and "backward" for one image and one time step, dense.
+
+    Those of convolutions and linear layers, which make up nearly all; counted on tensors without values, so that any
+    size is counted at once. A training run takes images x epochs x T times their sum.
+    """
+    with torch.device("meta"):
+        model, image = build_model(config, num_classes, image_shape[0]), torch.empty(1, *image_shape)
+    counted = {}
+    with FlopCounterMode(display=False) as counter:
+        logits = model(image).sum()
+    counted["forward"] = counter.get_total_flops() // 2  # a multiplication and an addition each
+    with FlopCounterMode(display=False) as counter:
+        logits.backward()
+    return counted | {"backward": counter.get_total_flops() // 2}
+
+
+def layer_table(config: RunConfig, image_shape, num_classes: int) -> pd.DataFrame:
+    """Return a row per conv and linear layer of ``config``'s network, in order, counted without allocating.
+
+    layer, its name in the model; kind, its class; kernel; stride; map, the output's (channels, height, width) or
+    (features,); weights; macs, the dense multiply-accumulates of one image and time step.
+    """
+    with torch.device("meta"):
+        model, image = build_model(config, num_classes, image_shape[0]), torch.empty(1, *image_shape)
+    rows = {}
+
+    def note(name):
+        def hook(layer, _, output):
+            conv = isinstance(layer, TracedConv2d)
+            rows[name] = {
+                "layer": name, "kind": type(layer).__name__, "kernel": layer.kernel_size[0] if conv else 1,
+                "stride": layer.stride[0] if conv else 1, "map": tuple(output.shape[1:]),
+                "weights": layer.weight.numel(), "macs": layer.weight[0].numel() * output.numel(),
+            }  # fmt: skip
+
+        return hook
+
+    for name, layer in model.named_modules():
+        if isinstance(layer, TracedConv2d | TracedLinear):
+            layer.register_forward_hook(note(name))
+    model(image)
+    return pd.DataFrame(list(rows.values()))
 
 
 def _phases(config):
