@@ -33,6 +33,7 @@ from bso_lib.job import (
     flipping_layers,
     snapshot_name,
 )
+from bso_lib.parallel import agreed, writes
 from bso_lib.paths import dry_run, runs_folder, write_atomically
 from bso_lib.training import evaluate
 
@@ -127,23 +128,34 @@ def run(config: RunConfig, root=None, progress: bool = True) -> RunResult:
     """Return the result of ``config``: from the cache, or resumed from its last checkpoint, or computed.
 
     ``root``: where data sets lie (see ``bso_lib.data.data_root``). Two processes that ask for the same run do it once:
-    the second waits. ``config.start_from`` is a run of its own, and comes first. Raises DatasetMissing without data,
-    ArithmeticError if training diverges.
+    the second waits. ``config.start_from`` is a run of its own, and comes first. The ranks of a process group
+    (``torchrun -m bso_lib``) do one run together and all return its result. Raises DatasetMissing without data,
+    ArithmeticError if training diverges, ValueError if the number of ranks does not divide the batch.
     """
     if dry_run():
         config = _dry(config)
     folder = runs_folder() / run_key(config)
-    folder.mkdir(parents=True, exist_ok=True)
+    if writes():
+        folder.mkdir(parents=True, exist_ok=True)
     lock = filelock.FileLock(folder / "lock")  # the system frees it when its holder dies
+    if not agreed(writes() and _locked(lock, 0)):
+        if writes():
+            tqdm.write(f"another process computes {folder.name}: waiting for its result")
+        while not agreed(writes() and _locked(lock, 60)):  # in turns: no rank may wait long in one exchange
+            pass
     try:
-        lock.acquire(timeout=0)
-    except filelock.Timeout:
-        tqdm.write(f"another process computes {folder.name}: waiting for its result")
-        lock.acquire()
-    try:
-        return _finished(config, folder) or _train(config, folder, root, progress)
+        result = agreed(_finished(config, folder) if writes() else None)
+        return result or _train(config, folder, root, progress and writes())
     finally:
         lock.release()
+
+
+def _locked(lock, seconds):
+    try:
+        lock.acquire(timeout=seconds)
+    except filelock.Timeout:
+        return False
+    return True
 
 
 def _finished(config, folder):
@@ -192,12 +204,16 @@ def _train(config, folder, root, progress):
 
 
 def _finish(folder, job):
-    """Store the result, then drop the checkpoints."""
-    stored, files = job.outcome()
+    """Store the result, drop the checkpoints, and return the result on every rank."""
+    if writes():
+        _store(folder, *job.outcome())
+    return agreed(_finished(job.config, folder) if writes() else None)
+
+
+def _store(folder, stored, files):
     stored["sha256"] = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
     for name, content in files.items():
         write_atomically(folder / name, content)
     write_atomically(folder / "result.json", json.dumps(stored, indent=1).encode())
     for checkpoint in folder.glob("checkpoint-*.pt"):
         checkpoint.unlink()
-    return _finished(job.config, folder)

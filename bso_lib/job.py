@@ -20,6 +20,7 @@ from bso_lib.flips import FlipRecorder
 from bso_lib.layers import BinaryConv2d, LatentConv2d
 from bso_lib.models import MODELS, split_parameters
 from bso_lib.optim import BSO, TBSO, constant, cosine, inverse_sqrt, stepwise
+from bso_lib.parallel import agreed, check_share, parallel, share, summed, world, writes
 from bso_lib.paths import write_atomically
 from bso_lib.published_code import PublishedTBSO, kaiming_start_
 from bso_lib.training import train_batch
@@ -110,16 +111,20 @@ def snapshot_name(epoch: int) -> str:
 class Job:
     """A run under way: everything that changes as it trains, and how that is stored and taken up again.
 
-    ``start``: (weights, momentum) that the phase before ended with, if ``config.start_from`` is one.
+    ``start``: (weights, momentum) that the phase before ended with, if ``config.start_from`` is one. Every rank of a
+    process group has a Job of its own, with the same state; rank 0's is stored. Raises ValueError if the ranks cannot
+    share a batch equally.
     """
 
     def __init__(self, config, train, device, start=None):
+        check_share(min(config.batch_size, len(train)))
         self.config, self.device = config, device
         self.generator = torch.Generator(device).manual_seed(config.seed)
         self.shape = (train.num_classes, train.channels)
         self.model = build_model(config, *self.shape).to(device)
         if start is not None:
             load_start_(self.model, start[0])
+        self.network = parallel(self.model)  # what is trained: the model, its gradients averaged over the ranks
         self.batches = train.number_of_batches(config.batch_size)
         self.optimizers, self.schedulers = build_optimizers(config, self.model, self.batches)
         if start is not None and config.start_momentum == "keep":
@@ -134,9 +139,9 @@ class Job:
         config = self.config
         self.model.train()
         loss_sum, correct, seen, batches = 0.0, 0, 0, 0
-        for images, labels in train.batches(config.batch_size, self.generator, config.augment):
+        for images, labels in train.batches(config.batch_size, self.generator, config.augment, share):
             loss, logits = train_batch(
-                self.model, images, labels, self.optimizers, config.time_steps, config.training, autocast,
+                self.network, images, labels, self.optimizers, config.time_steps, config.training, autocast,
                 config.mse_weight,
             )  # fmt: skip
             for scheduler in self.schedulers:
@@ -146,7 +151,11 @@ class Job:
             bar.update()
         if self.recorder:
             self.recorder.end_epoch()
-        return {"train_loss": float(loss_sum) / batches, "train_accuracy": 100 * int(correct) / seen}
+        ranks = world()[1]
+        return {
+            "train_loss": float(summed(loss_sum)) / (ranks * batches),
+            "train_accuracy": 100 * int(summed(correct)) / (ranks * seen),
+        }
 
     def _parts(self):
         """What has a state_dict, by name."""
@@ -156,7 +165,9 @@ class Job:
         return parts | ({"recorder": self.recorder} if self.recorder else {})
 
     def checkpoint(self, folder, epoch):
-        """Store the state after ``epoch``."""
+        """Store the state after ``epoch``, which is the same on every rank."""
+        if not writes():
+            return
         state = {name: part.state_dict() for name, part in self._parts().items()}
         state |= {"generators": generator_states(self.generator), "history": self.history, "seconds": self.seconds}
         save_checkpoint(folder / f"checkpoint-{epoch:04d}.pt", state)
@@ -164,19 +175,24 @@ class Job:
             old.unlink()
 
     def resume(self, folder):
-        """Load the last good checkpoint, if there is one, into everything."""
+        """Load the last good checkpoint, if there is one, into everything; rank 0 reads it for all."""
+        state = agreed(self._last_state(folder) if writes() else None)
+        if state is None:
+            return
+        for name, part in self._parts().items():
+            part.load_state_dict(state[name])
+        restore_generators(state["generators"], self.generator)
+        self.history, self.seconds = state["history"], state["seconds"]
+
+    @staticmethod
+    def _last_state(folder):
         for path in sorted(folder.glob("checkpoint-*.pt"), reverse=True):
             try:
-                state = load_checkpoint(path, self.device)
+                return load_checkpoint(path)
             except DamagedCheckpoint as error:
-                warnings.warn(f"{error}; falling back to the one before", stacklevel=4)
+                warnings.warn(f"{error}; falling back to the one before", stacklevel=5)
                 path.unlink()
-                continue
-            for name, part in self._parts().items():
-                part.load_state_dict(state[name])
-            restore_generators(state["generators"], self.generator)
-            self.history, self.seconds = state["history"], state["seconds"]
-            return
+        return None
 
     def _weights(self):
         return _safetensors(self.model.state_dict())
@@ -190,7 +206,7 @@ class Job:
     def snapshot(self, folder, epoch):
         """Keep the weights after ``epoch``, if the config asks for it."""
         every = self.config.snapshot_every
-        if every and epoch % every == 0:
+        if writes() and every and epoch % every == 0:
             write_atomically(folder / snapshot_name(epoch), self._weights())
 
     def outcome(self) -> tuple[dict, dict[str, bytes]]:
@@ -198,6 +214,7 @@ class Job:
         cpu = f"cpu, {torch.get_num_threads()} threads"
         provenance = {
             "device": torch.cuda.get_device_name() if self.device == "cuda" else cpu,
+            "processes": world()[1],
             "torch": torch.__version__,
             "python": platform.python_version(),
             "seconds": round(self.seconds, 2),

@@ -176,6 +176,8 @@ class TimeStepBatchNorm2d(nn.BatchNorm2d):
     ``time_steps`` raises RuntimeError.
     """
 
+    batch_norm = staticmethod(F.batch_norm)
+
     def __init__(self, num_features, time_steps, eps=1e-5, momentum=0.1):
         super().__init__(num_features, eps=eps, momentum=momentum)
         self.time_steps = time_steps
@@ -197,6 +199,6 @@ class TimeStepBatchNorm2d(nn.BatchNorm2d):
                 "call model.reset_state() before each batch"
             )
         t, self.t = self.t, self.t + 1
-        return F.batch_norm(
+        return self.batch_norm(
             x, self.running_mean[t], self.running_var[t], self.weight, self.bias, self.training, self.momentum, self.eps
         )

@@ -45,6 +45,7 @@ class PackedJob(Job):
     def __init__(self, config, train, device, momentum_dtype=torch.float32):
         super().__init__(replace(config, record_flips=False), train, device)
         self.model, self.optimizers, self.schedulers = packed_training(config, self.model, self.batches, momentum_dtype)
+        self.network = self.model
 
 
 def packed_run(config: RunConfig, momentum_dtype=torch.float32, root=None, progress: bool = True) -> pd.DataFrame:

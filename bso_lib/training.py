@@ -1,12 +1,14 @@
 """Training one batch online or by BPTT, and evaluation.
 
-A batch is (N, C, H, W), shown unchanged at every time step, or (N, T, C, H, W), one frame per step.
+A batch is (N, C, H, W), shown unchanged at every time step, or (N, T, C, H, W), one frame per step. On several ranks
+the model is a :class:`bso_lib.parallel.Parallel` and the batch this rank's share of it.
 """
 
 import torch
 import torch.nn.functional as F
 
 from bso_lib.optim import TBSO
+from bso_lib.parallel import averaging, share, summed, world
 
 TRAININGS = ("online", "accumulated", "bptt")
 
@@ -35,8 +37,9 @@ def online_step(model, images, labels, optimizers, time_steps, real_time=True, a
     model.reset_state()
     total_loss, total_logits = 0.0, 0.0
     for t in range(time_steps):
-        loss, logits = _loss(model, images, labels, t, time_steps, autocast, mse_weight)
-        loss.backward()
+        with averaging(model, now=real_time or t == time_steps - 1):
+            loss, logits = _loss(model, images, labels, t, time_steps, autocast, mse_weight)
+            loss.backward()
         if real_time:
             apply_gradients(optimizers, t)
         total_loss, total_logits = total_loss + loss.detach(), total_logits + logits.detach()
@@ -101,11 +104,15 @@ def predict(model, images, time_steps, autocast=None):
 
 
 def evaluate(model, split, time_steps, batch_size=500, autocast=None) -> float:
-    """Return the accuracy in percent on ``split``: argmax of the logits summed over t, running statistics."""
+    """Return the accuracy in percent on ``split``: argmax of the logits summed over t, running statistics.
+
+    Several ranks evaluate a share of the split each, so all of them must call this.
+    """
     was_training = model.training
     model.eval()
-    correct = 0
-    for images, labels in split.batches(batch_size):
-        correct += (predict(model, images, time_steps, autocast).argmax(1) == labels).sum()
+    correct = torch.zeros((), dtype=torch.int64, device=split.labels.device)
+    for images, labels in split.batches(batch_size * world()[1], share=share):
+        if len(labels):  # fewer images are left than there are ranks
+            correct += (predict(model, images, time_steps, autocast).argmax(1) == labels).sum()
     model.train(was_training)
-    return 100 * int(correct) / len(split)
+    return 100 * int(summed(correct)) / len(split)

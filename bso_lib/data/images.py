@@ -81,10 +81,14 @@ class Split:
             return torch.stack([self.normalise(frame) for frame in images.unbind(1)]).transpose(0, 1)
         return ((images.float() - shift) * scale).contiguous(memory_format=torch.channels_last)
 
-    def batches(self, batch_size, generator=None, augment=()) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    def batches(
+        self, batch_size, generator=None, augment=(), share=lambda batch: batch
+    ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """Yield (images, labels), normalised; shuffled and augmented when a ``generator`` on the device is given.
 
         A shuffled pass drops the last incomplete batch unless it is the only one, as BatchNorm wants full batches.
+        ``share`` cuts one rank's part from each batch, see :func:`bso_lib.parallel.share`; what is drawn is drawn for
+        the whole batch.
         """
         n = len(self)
         if generator is None:
@@ -97,7 +101,7 @@ class Split:
             images = self.images[index]
             if generator is not None:
                 images = augment_batch(images, augment, generator)
-            yield self.normalise(images), self.labels[index]
+            yield self.normalise(share(images)), self.labels[share(index)]
 
     def number_of_batches(self, batch_size):
         """Return how many batches a shuffled pass of :meth:`batches` yields."""
