@@ -21,11 +21,11 @@ class _GlobalBatchNorm(torch.autograd.Function):
     def forward(ctx, x, running_mean, running_var, weight, bias, momentum, eps):
         ranks = dist.get_world_size()
         own_var, own_mean = torch.var_mean(x.to(weight.dtype), _DIMS, correction=0)
-        both = x.new_empty((ranks * 2, x.shape[1]), dtype=weight.dtype)
-        dist.all_gather_into_tensor(both, torch.stack((own_mean, own_var)))
-        means, variances = both.view(ranks, 2, -1).unbind(1)
-        mean = means.mean(0)
-        var = variances.mean(0) + (means - mean).square().mean(0)
+        # Mean and mean square, as these add up over ranks: in float64, for the difference below.
+        own_var, own_mean = own_var.double(), own_mean.double()
+        moments = torch.stack((own_mean, own_var + own_mean.square())) / ranks
+        dist.all_reduce(moments)
+        mean, var = moments[0].to(weight.dtype), (moments[1] - moments[0].square()).to(weight.dtype)
         count = ranks * x.numel() // x.shape[1]
         running_mean.mul_(1 - momentum).add_(mean, alpha=momentum)
         running_var.mul_(1 - momentum).add_(var, alpha=momentum * count / (count - 1))
