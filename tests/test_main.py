@@ -8,15 +8,8 @@ from dataclasses import asdict
 
 import pytest
 
-from bso_lib.__main__ import read_config
+from bso_lib.__main__ import main, read_config
 from bso_lib.config import RunConfig
-
-
-def command(*arguments, cache):
-    return subprocess.run(
-        [sys.executable, "-m", "bso_lib", *arguments],
-        env={**os.environ, "BSO_CACHE": str(cache)}, capture_output=True, text=True, timeout=120,
-    )  # fmt: skip
 
 
 def test_settings_come_from_a_file_and_from_the_command_line(tmp_path):
@@ -55,14 +48,33 @@ def test_an_unreadable_file_is_named(content, tmp_path):
         read_config(str(path), [])
 
 
-def test_the_command_prints_one_line_and_no_traceback(tmp_path):
-    wrong = command("--set", "epochs=0", cache=tmp_path)
-    assert (wrong.returncode, wrong.stdout) == (2, "")
-    assert wrong.stderr == "bso_lib: RunConfig.epochs=0: must be a whole number, at least 1\n"
+def test_the_command_prints_one_line(tmp_path):
     settings = ("method=bso", "epochs=1", "train_size=20", "width=0.02", "batch_size=10", "device=cpu")
-    right = command(*(word for pair in settings for word in ("--set", pair)), cache=tmp_path)
-    assert right.returncode == 0, right.stderr
-    (line,) = right.stdout.splitlines()
+    process = subprocess.run(
+        [sys.executable, "-m", "bso_lib", *(word for pair in settings for word in ("--set", pair))],
+        env={**os.environ, "BSO_CACHE": str(tmp_path)}, capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert process.returncode == 0, process.stderr
+    (line,) = process.stdout.splitlines()
     stored = json.loads(next(tmp_path.glob("*/result.json")).read_text())
     assert line.startswith(f"bso, online: {stored['history'][0]['accuracy']:.2f} % accuracy, fashion-mini (20 images)")
     assert " in 1 process on " in line
+
+
+@pytest.mark.parametrize(
+    ("pair", "line"),
+    [
+        ("epochs=0", "bso_lib: RunConfig.epochs=0: must be a whole number, at least 1\n"),
+        ("dataset=cifar10", "bso_lib: cifar10 not found or damaged: "),
+    ],
+)
+def test_what_is_wrong_is_one_line_and_status_2(pair, line, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("BSO_CACHE", str(tmp_path))
+    monkeypatch.setattr(sys, "argv", ["bso_lib", "--set", pair, "--root", str(tmp_path)])
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    assert stopped.value.code == 2
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert output.err.startswith(line)
+    assert len(output.err.splitlines()) == 1
