@@ -1,11 +1,13 @@
 """The methods that are compared, run side by side over seeds, and their results as one table."""
 
+import os
 import sys
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import pandas as pd
 
+from bso_lib.cluster import compute_missing
 from bso_lib.experiments import RunConfig, RunResult, run
 from bso_lib.packing import MEGABYTE, packed_size_bytes
 from bso_lib.planning import plan
@@ -42,8 +44,14 @@ def method_configs(
 
 
 def run_all(configs: Mapping[Hashable, Sequence[RunConfig]]) -> dict[Hashable, list[RunResult]]:
-    """Run all ``configs``, each key's in order; says first, on stderr, what is cached and what the rest will take."""
-    print(plan(config for group in configs.values() for config in group), file=sys.stderr)
+    """Run all ``configs``, each key's in order; says first, on stderr, what is cached and what the rest will take.
+
+    With BSO_EXECUTOR in the environment those that are missing are computed as jobs, see :mod:`bso_lib.cluster`.
+    """
+    every = [config for group in configs.values() for config in group]
+    print(plan(every), file=sys.stderr)
+    if os.environ.get("BSO_EXECUTOR"):
+        compute_missing(every, os.environ["BSO_EXECUTOR"])
     return {key: [run(config) for config in group] for key, group in configs.items()}
 
 
