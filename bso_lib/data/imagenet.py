@@ -66,6 +66,8 @@ def _nothing(image):
 
 def _collate(items):
     """Return the batch, or the list of reasons why some of its images cannot be had."""
+    if not items:  # a rank's share of fewer images than there are ranks
+        return torch.empty(0, len(MEAN), SIDE, SIDE)
     return [item for item in items if isinstance(item, str)] or torch.stack(items)
 
 
@@ -86,15 +88,17 @@ class StreamedSplit(Split):
         """Return how many channels an image has."""
         return len(self.mean)
 
-    def batches(self, batch_size, generator=None, augment=()) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        """Yield (images, labels) as :meth:`Split.batches`, of shape (N, 3, 224, 224)."""
+    def batches(
+        self, batch_size, generator=None, augment=(), share=lambda batch: batch
+    ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """Yield (images, labels) as :meth:`Split.batches`, of shape (N, 3, 224, 224); only the ``share`` is read."""
         n, device = len(self), self.labels.device
         order, seeds = torch.arange(n, device=device), torch.zeros(n, dtype=torch.int64)
         if generator is not None:
             order = torch.randperm(n, generator=generator, device=device)
             seeds = torch.randint(2**62, (n,), generator=generator, device=device)
             n = max(n // batch_size * batch_size, min(n, batch_size))
-        order, seeds = order[:n].split(batch_size), seeds[:n].split(batch_size)
+        order, seeds = ([share(part) for part in whole[:n].split(batch_size)] for whole in (order, seeds))
         items = (list(zip(self.images[i].tolist(), s.tolist(), strict=True)) for i, s in zip(order, seeds, strict=True))
         loaded = self._load(items, _transform(augment if generator is not None else ()))
         for index, images in zip(order, loaded, strict=True):
