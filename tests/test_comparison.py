@@ -25,17 +25,20 @@ def test_every_method_has_as_many_candidates():
         method_config(RunConfig(), "Adam")
 
 
-def test_the_committed_tuning_is_of_this_grid_on_validation_data():
-    table = pd.read_csv(TABLE)
-    for label, fields in METHODS.items():
-        rows = table[table["method"] == label]
-        for settings in GRID[fields["method"]]:
+@pytest.mark.parametrize("path", sorted(TABLE.parent.glob("*.csv")), ids=lambda path: path.stem)
+def test_a_committed_tuning_is_of_this_grid_on_validation_data(path):
+    table = pd.read_csv(path)
+    labels = METHODS if path == TABLE else table["method"].unique()
+    for label in labels:
+        rows, grid = table[table["method"] == label], GRID[METHODS[label]["method"]]
+        assert len(rows) == len(grid)
+        for settings in grid:
             match = rows
             for name, value in settings.items():
                 match = match[(match[name] - value).abs() <= 1e-9 * abs(value)]
             assert len(match) == 1, f"{label} {settings}"
-        best = best_settings(table, label)
-        assert set(best) == set(GRID[fields["method"]][0])
+        assert set(best_settings(table, label)) == set(grid[0])
+    assert set(table["dataset"]) == {path.stem}
     assert set(table["seed"]).isdisjoint({0, 1, 2, 3, 4})  # seeds that are reported
 
 
