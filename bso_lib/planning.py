@@ -75,7 +75,7 @@ def plan(configs: Iterable[RunConfig]) -> Plan:
         facts = FACTS[largest.dataset]
         if dry_run():
             largest = replace(largest, batch_size=2)
-        peak = max(peak, account_step(largest, facts.shape, facts.classes).peak_bytes)
+        peak = max(peak, account_step(largest, facts.shape, facts.classes, "fake").peak_bytes)
         step = _seconds_per_time_step(largest, facts)
         seconds += sum(step * _time_steps(config) for config in alike)
     device = left[0].resolved_device() if left else "cpu"

@@ -10,6 +10,8 @@ from PIL import Image
 from bso_lib.data import DatasetMissing, load_dataset
 from bso_lib.data.imagenet import MEAN, STD, UnreadableImage, check_imagenet, load_imagenet
 from bso_lib.data.images import Split
+from bso_lib.experiments import RunConfig, run
+from bso_lib.job import Job
 
 NAMES = ("n01", "n02", "n03")
 COUNTS = {"train": 12, "val": 6}
@@ -196,3 +198,28 @@ def test_the_check_command_reports_in_one_line(tmp_path):
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith(f"imagenet not found or damaged: looked for {tmp_path / 'imagenet' / 'train'}")
     assert done.stderr.count("\n") == 1
+
+
+def test_a_run_on_it_resumes_to_the_same_images(whole, monkeypatch, tmp_path):
+    monkeypatch.setattr("bso_lib.data.load_imagenet", load)
+    config = RunConfig(
+        model="resnet18", dataset="imagenet", width=1 / 64, time_steps=1, epochs=2, batch_size=4, augment=("crop", "flip"),
+        device="cpu",
+    )  # fmt: skip
+    real = Job.checkpoint
+
+    def checkpoint(job, folder, epoch):
+        real(job, folder, epoch)
+        raise KeyboardInterrupt
+
+    histories = []
+    for name, interrupted in (("whole", False), ("cut", True)):
+        monkeypatch.setenv("BSO_CACHE", str(tmp_path / name))
+        if interrupted:
+            with monkeypatch.context() as patch:
+                patch.setattr(Job, "checkpoint", checkpoint)
+                with pytest.raises(KeyboardInterrupt):
+                    run(config, root=whole, progress=False)
+        histories.append(run(config, root=whole, progress=False).history)
+    assert histories[0].equals(histories[1])
+    assert len(histories[0]) == 2
