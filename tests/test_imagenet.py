@@ -84,6 +84,19 @@ def test_a_pass_does_not_depend_on_the_workers(whole, workers):
     assert torch.equal(torch.get_rng_state(), state)
 
 
+def test_a_share_of_a_pass_is_the_part_of_the_whole_pass(whole):
+    train, test = load(whole)
+    images, labels, state = one_pass(train)
+    generator = torch.Generator().manual_seed(0)
+    seconds = list(train.batches(5, generator, ("crop", "flip"), lambda batch: batch.tensor_split(2)[1]))
+    assert torch.equal(generator.get_state(), state)
+    for i, (some, of) in enumerate(seconds):
+        assert torch.equal(some, images[5 * i + 3 : 5 * i + 5])
+        assert torch.equal(of, labels[5 * i + 3 : 5 * i + 5])
+    empty = [len(some) for some, _ in test.batches(5, share=lambda batch: batch.tensor_split(2)[1])]
+    assert empty == [2, 0]
+
+
 def test_a_pass_is_decided_by_the_generator_and_drops_the_last_incomplete_batch(whole):
     train, _ = load(whole)
     images, labels, state = one_pass(train)

@@ -66,8 +66,8 @@ def _nothing(image):
 
 def _collate(items):
     """Return the batch, or the list of reasons why some of its images cannot be had."""
-    if not items:  # a rank's share of fewer images than there are ranks
-        return torch.empty(0, len(MEAN), SIDE, SIDE)
+    if not items:  # a share may be empty
+        return torch.empty(0, 3, SIDE, SIDE, dtype=torch.uint8)
     return [item for item in items if isinstance(item, str)] or torch.stack(items)
 
 
@@ -91,14 +91,17 @@ class StreamedSplit(Split):
     def batches(
         self, batch_size, generator=None, augment=(), share=lambda batch: batch
     ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        """Yield (images, labels) as :meth:`Split.batches`, of shape (N, 3, 224, 224); only the ``share`` is read."""
+        """Yield (images, labels) as :meth:`Split.batches`, of shape (N, 3, 224, 224).
+
+        ``share`` cuts from the (N,) positions of each batch those that are read.
+        """
         n, device = len(self), self.labels.device
         order, seeds = torch.arange(n, device=device), torch.zeros(n, dtype=torch.int64)
         if generator is not None:
             order = torch.randperm(n, generator=generator, device=device)
             seeds = torch.randint(2**62, (n,), generator=generator, device=device)
             n = max(n // batch_size * batch_size, min(n, batch_size))
-        order, seeds = ([share(part) for part in whole[:n].split(batch_size)] for whole in (order, seeds))
+        order, seeds = ([share(part) for part in values[:n].split(batch_size)] for values in (order, seeds))
         items = (list(zip(self.images[i].tolist(), s.tolist(), strict=True)) for i, s in zip(order, seeds, strict=True))
         loaded = self._load(items, _transform(augment if generator is not None else ()))
         for index, images in zip(order, loaded, strict=True):
