@@ -244,3 +244,15 @@ def test_all_frames_of_a_sample_are_augmented_alike():
     for t in range(4):
         assert torch.equal(out[:, t], alone)
     assert not torch.equal(out, frames)
+
+
+def test_shares_are_cut_from_the_very_batches_of_one_process():
+    train, _ = load_dataset("fashion-mini")
+    whole, first, second = (
+        list(train.batches(5000, torch.Generator().manual_seed(3), ("crop", "flip", "cutout"), share))
+        for share in (lambda batch: batch, lambda batch: batch[:2000], lambda batch: batch[2000:])
+    )
+    for (images, labels), *parts in zip(whole, first, second, strict=True):
+        assert torch.equal(torch.cat([part[0] for part in parts]), images)
+        assert torch.equal(torch.cat([part[1] for part in parts]), labels)
+        assert parts[0][0].is_contiguous(memory_format=torch.channels_last)

@@ -108,18 +108,6 @@ def test_a_pass_is_decided_by_the_generator_and_drops_the_last_incomplete_batch(
     assert len({bytes(image.numpy().tobytes()) for image in images}) == 10  # each image has a crop of its own
 
 
-def test_ranks_read_their_shares_of_the_same_batches(whole):
-    train, test = load(whole)
-    shares = [lambda batch: batch[:2], lambda batch: batch[2:]]
-    together = list(train.batches(4, torch.Generator().manual_seed(0), ("crop", "flip")))
-    parts = [list(train.batches(4, torch.Generator().manual_seed(0), ("crop", "flip"), share)) for share in shares]
-    for (images, labels), *own in zip(together, *parts, strict=True):
-        assert torch.equal(torch.cat([x for x, _ in own]), images)
-        assert torch.equal(torch.cat([y for _, y in own]), labels)
-    nothing = [len(labels) for _, labels in test.batches(4, share=lambda batch: batch[4:])]
-    assert nothing == [0] * len(nothing)
-
-
 def test_flip_mirrors_some_images_and_crop_is_another_thing(whole):
     train, _ = load(whole)
 

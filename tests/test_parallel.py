@@ -2,11 +2,13 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
 from dataclasses import asdict, replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -19,7 +21,7 @@ from bso_lib import experiments, job
 from bso_lib.config import RunConfig
 from bso_lib.data.images import Split
 from bso_lib.job import build_model, build_optimizers
-from bso_lib.parallel import agreed, check_share, parallel, share, summed, world, writes
+from bso_lib.parallel import LostRank, agreed, check_share, parallel, share, summed, world, writes
 from bso_lib.training import train_batch
 
 STEPS, SAMPLES = 3, 16
@@ -175,6 +177,29 @@ def test_alone_everything_is_as_without_ranks():
     assert agreed({"a": 1}) == {"a": 1}
     assert int(summed(torch.tensor(3))) == 3
     assert writes()
+
+
+def one_goes():
+    if world()[0] == 0:
+        summed(torch.zeros(1))
+    return "gone"
+
+
+def one_hangs():
+    if world()[0] == 0:
+        summed(torch.zeros(1))
+    time.sleep(4)
+    return "still there"
+
+
+@pytest.mark.parametrize(("function", "other"), [(one_goes, "gone"), (one_hangs, "still there")])
+def test_a_rank_that_is_gone_or_hangs_is_reported_in_bounded_time(function, other, tmp_path):
+    lost, found = together(function, 2, tmp_path, timeout=timedelta(seconds=2))
+    assert isinstance(lost, LostRank)
+    assert re.match(
+        r"rank 0 of 2 lost another one \(.*\); the same command goes on from the last checkpoint", str(lost)
+    )
+    assert found == other
 
 
 def children(pid):
