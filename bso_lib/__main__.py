@@ -54,13 +54,13 @@ def _value(name, text):
 
 
 def result_line(result: RunResult) -> str:
-    """Return a finished run in one line: accuracy, scale, cost and the folder that keeps it."""
+    """Return a finished run in one line: accuracy, scale, cost and its folder's name in the cache."""
     origin, config = result.provenance, result.config
     processes = origin["processes"]
     return (
         f"{config.method}, {config.training}: {result.accuracy:.2f} % accuracy, {config.conditions()}, "
         f"seed {config.seed}; {origin['seconds']:g} s in {processes} process{'es' * (processes > 1)} on "
-        f"{origin['device']}; {result.folder}"
+        f"{origin['device']}; kept as {result.folder.name}"
     )
 
 
