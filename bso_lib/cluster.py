@@ -25,7 +25,7 @@ from pathlib import Path
 
 from bso_lib.config import RunConfig
 from bso_lib.experiments import run, run_key
-from bso_lib.paths import runs_folder
+from bso_lib.paths import dry_run, runs_folder
 
 EXECUTORS = ("slurm", "local")
 _POLL = 0.5  # seconds
@@ -60,7 +60,7 @@ class _Job:
 
 def parse_executor(text: str) -> tuple[str, dict]:
     """Return kind and options of an executor given as text; raises ValueError for what is none."""
-    kind, *pairs = text.split()
+    kind, *pairs = text.split() or [""]
     if kind not in EXECUTORS:
         raise ValueError(f"executor {kind!r}: must be one of {', '.join(EXECUTORS)}")
     options = {}
@@ -82,6 +82,8 @@ def spread(jobs: dict[str, tuple], executor: str) -> dict[str, object]:
     :class:`JobsFailed` when all have ended, ImportError without submitit, ValueError for a wrong executor.
     """
     kind, options = parse_executor(executor)
+    if not jobs:
+        return {}
     try:
         from submitit import AutoExecutor
     except ImportError as error:
@@ -109,7 +111,12 @@ def spread(jobs: dict[str, tuple], executor: str) -> dict[str, object]:
 
 
 def compute_missing(configs: Iterable[RunConfig], executor: str):
-    """Compute those of ``configs`` that are not cached yet, each as a job; raises as :func:`spread`."""
+    """Compute those of ``configs`` that are not cached yet, each as a job; raises as :func:`spread`.
+
+    Nothing is submitted in a dry run, whose runs take a moment.
+    """
+    if dry_run():
+        return
     missing = {run_key(c): c for c in configs if not (runs_folder() / run_key(c) / "result.json").exists()}
     computed = spread({name: (_compute, config) for name, config in missing.items()}, executor)
     for asked, found in computed.items():

@@ -47,6 +47,15 @@ def test_a_run_of_another_name_is_refused(tmp_path, monkeypatch):
         cluster.compute_missing([TINY], "local")
 
 
+def test_nothing_is_submitted_where_nothing_is_missing_or_counts(tmp_path, monkeypatch):
+    monkeypatch.setenv("BSO_CACHE", str(tmp_path / "runs"))
+    monkeypatch.setattr("submitit.AutoExecutor", lambda **_: pytest.fail("submitted"))
+    experiments.run(TINY, progress=False)
+    cluster.compute_missing([TINY], "slurm")
+    monkeypatch.setenv("DRY_RUN", "1")
+    cluster.compute_missing([replace(TINY, seed=5)], "slurm")
+
+
 def test_out_of_time_a_job_is_submitted_again_as_it_was():
     job = cluster._Job(max, 1, 2)
     again = job.checkpoint().function
@@ -95,6 +104,8 @@ def test_executors_are_read_and_wrong_ones_refused():
     assert parse_executor("slurm slurm_partition=gpu gpus_per_node=1") == expected
     with pytest.raises(ValueError, match=r"^executor 'pbs': must be one of slurm, local$"):
         spread({}, "pbs")
+    with pytest.raises(ValueError, match=r"^executor '': must be one of slurm, local$"):
+        parse_executor("")
     with pytest.raises(ValueError, match=r"^executor option 'gpus': must be name=value$"):
         spread({}, "local gpus")
 
