@@ -26,3 +26,14 @@ def test_arrays_are_computed_once_and_again_when_damaged(tmp_path):
     with pytest.warns(UserWarning, match="does not match its checksum"):
         stored_arrays(path, compute)
     assert len(calls) == 5
+
+
+def test_an_interrupted_computation_leaves_nothing(tmp_path):
+    def interrupted():
+        raise KeyboardInterrupt
+
+    path = tmp_path / "x.npz"
+    with pytest.raises(KeyboardInterrupt):
+        stored_arrays(path, interrupted)
+    assert [p.name for p in tmp_path.iterdir() if p.suffix != ".lock"] == []
+    assert stored_arrays(path, lambda: {"a": np.ones(2)})["a"].tolist() == [1, 1]

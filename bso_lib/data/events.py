@@ -6,22 +6,19 @@ simulates from fashion-mini, and ``dvs-cifar10``, the recordings of CIFAR10-DVS 
 
 import hashlib
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
-import filelock
 import numpy as np
 import torch
 import torch.nn.functional as F
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from tqdm import tqdm
 
 from bso_lib.data import event_camera
 from bso_lib.data.event_camera import EventCamera
 from bso_lib.data.images import DatasetMissing, load_fashion_mini, make_splits
-from bso_lib.paths import write_atomically
+from bso_lib.data.stored import stored_arrays
 
 DVS_SIZE = 48  # of the frames, as in the paper; the sensor has 128 x 128 pixels
 PER_CLASS = (900, 100)  # of CIFAR10-DVS: training and test recordings
@@ -73,8 +70,7 @@ def load_fashion_events(root: Path, frames: int):
         return [transform(events) for i in bar for events in camera.record(images[i : i + 500], first=i)]
 
     made_by = "".join(Path(module).read_text(encoding="utf-8") for module in (event_camera.__file__, __file__))
-    key = hashlib.sha256(f"{asdict(camera)} {made_by}".encode()).hexdigest()
-    counts = kept(root / "fashion-events" / f"{frames}-frames.safetensors", key, convert)
+    counts = _stored(root / "fashion-events", frames, f"{asdict(camera)} {made_by}", convert)
     n = len(train)
     return make_splits(counts[:n], train.labels, counts[n:], test.labels, train.classes)
 
@@ -91,14 +87,12 @@ def load_dvs_cifar10(root: Path, frames: int, download: bool = False):
     tonic = _tonic()
     sensor_size = tonic.datasets.CIFAR10DVS.sensor_size
     classes = tuple(tonic.datasets.CIFAR10DVS.classes)
-    path = root / "CIFAR10DVS" / f"{frames}-frames.safetensors"
-    key = f"{DVS_SIZE} x {DVS_SIZE}, {PER_CLASS}"
-    if not path.exists():
+
+    def convert():
         if download:
             tonic.datasets.CIFAR10DVS(str(root))
         _check_recordings(root / "CIFAR10DVS", classes, root)
 
-    def convert():
         class CIFAR10DVS(tonic.datasets.CIFAR10DVS):  # tonic names the folder after the class
             def _check_exists(self):
                 return True  # checked above, and also without the archive that tonic would download again
@@ -108,7 +102,7 @@ def load_dvs_cifar10(root: Path, frames: int, download: bool = False):
         names = [Path(recordings.data[i]).name for i in order]
         return read_all(names, lambda i: recordings[order[i]][0])
 
-    counts = kept(path, key, convert)
+    counts = _stored(root / "CIFAR10DVS", frames, f"{DVS_SIZE} x {DVS_SIZE}, {PER_CLASS}", convert)
     labels = torch.arange(len(classes)).repeat_interleave(sum(PER_CLASS))
     first = torch.arange(len(labels)) % sum(PER_CLASS) < PER_CLASS[0]
     return make_splits(counts[first], labels[first], counts[~first], labels[~first], classes)
@@ -137,7 +131,7 @@ def _check_recordings(folder, classes, root):
         )
 
 
-def read_all(names: list[str], read: Callable) -> Iterable[np.ndarray]:
+def read_all(names: list[str], read: Callable) -> list[np.ndarray]:
     """Return ``read(i)`` for each of ``names``; if any fails, one ValueError counts and names those that did.
 
     A missing library is no fault of a recording: its ImportError is raised at once.
@@ -156,29 +150,7 @@ def read_all(names: list[str], read: Callable) -> Iterable[np.ndarray]:
     return arrays
 
 
-def kept(path: Path, key: str, convert: Callable[[], Iterable[np.ndarray]]) -> torch.Tensor:
-    """Return the uint8 tensor in ``path`` or, if it is absent, damaged or made with another ``key``, make it.
-
-    ``convert()`` returns the arrays that are stacked. The file carries key and checksum and is moved into place whole,
-    so an interrupted conversion leaves nothing; a second process waits for the first.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with filelock.FileLock(path.with_suffix(".lock")):
-        found = _read_kept(path, key)
-        if found is None:
-            found = torch.from_numpy(np.stack(list(convert())))
-            write_atomically(path, save({"frames": found}, {"key": key, "sha256": _checksum(found)}))
-        return found
-
-
-def _checksum(tensor):
-    return hashlib.sha256(tensor.numpy()).hexdigest()
-
-
-def _read_kept(path, key):
-    try:
-        with safe_open(path, "pt") as file:
-            metadata, found = file.metadata(), file.get_tensor("frames")
-    except (FileNotFoundError, SafetensorError):
-        return None
-    return found if metadata == {"key": key, "sha256": _checksum(found)} else None
+def _stored(folder, frames, made_by, convert):
+    """Return the frames kept in ``folder`` under what they were ``made_by``, uint8, or make and keep them."""
+    path = folder / f"{frames}-frames-{hashlib.sha256(made_by.encode()).hexdigest()[:16]}.npz"
+    return torch.from_numpy(stored_arrays(path, lambda: {"frames": np.stack(convert())})["frames"])
