@@ -35,12 +35,10 @@ def test_two_processes_do_a_run_that_is_then_cached(tmp_path, monkeypatch):
 
 
 def test_a_failure_names_the_command_and_the_reason(tmp_path, monkeypatch):
-    monkeypatch.setenv("BSO_CACHE", str(tmp_path))
-    with pytest.raises(
-        RuntimeError,
-        match=r"^torchrun --nproc_per_node=2 .* failed: bso_lib: a batch of 5 cannot be shared by 2 processes",
-    ):
-        launch(replace(TINY, batch_size=5), 2)
+    monkeypatch.setenv("BSO_DATA", str(tmp_path))
+    message = r"^python -m bso_lib .*dataset=cifar10.* failed: bso_lib: cifar10 not found or damaged: "
+    with pytest.raises(RuntimeError, match=message):
+        launch(replace(TINY, dataset="cifar10"), 1, tmp_path)
     with pytest.raises(ValueError, match=r"^processes=0: must be at least 1$"):
         start("bso_lib", [], 0)
 

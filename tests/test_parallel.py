@@ -208,7 +208,7 @@ def children(pid):
 
 def test_a_killed_rank_ends_the_job_and_the_same_command_goes_on(tmp_path):
     """Two ranks under torchrun, one killed within an epoch; begun again by one, as if never interrupted by a rank."""
-    config = replace(TINY, epochs=10, record_flips=False)
+    config = replace(TINY, epochs=6, record_flips=False)
     folder = tmp_path / experiments.run_key(config)
     (tmp_path / "config.json").write_text(json.dumps(asdict(config)))
     command = ["-m", "bso_lib", "--config", str(tmp_path / "config.json")]
@@ -221,7 +221,7 @@ def test_a_killed_rank_ends_the_job_and_the_same_command_goes_on(tmp_path):
         stderr=subprocess.PIPE,
         text=True,
     )
-    end = time.monotonic() + 60
+    end = time.monotonic() + 120
     while not list(folder.glob("checkpoint-*.pt")):
         assert time.monotonic() < end, "waited in vain"
         time.sleep(0.01)
@@ -238,5 +238,5 @@ def test_a_killed_rank_ends_the_job_and_the_same_command_goes_on(tmp_path):
     again = subprocess.run([sys.executable, *command], env=environment, capture_output=True, text=True, timeout=120)
     assert again.returncode == 0, again.stderr
     stored = json.loads((folder / "result.json").read_text())
-    assert [row["epoch"] for row in stored["history"]] == list(range(1, 11))
+    assert [row["epoch"] for row in stored["history"]] == list(range(1, 7))
     assert f"kept as {folder.name}" in again.stdout
