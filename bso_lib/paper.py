@@ -112,7 +112,7 @@ def _phases():
     yield Claim(
         "phases-no-loss", "App. B, ImageNet",
         "T-BSO loses no accuracy by training with one time step first and with T at the end only, against T all along "
-        "for as many updates", "no number",
+        "for as many updates", "no number: the paper trains so",
     )  # fmt: skip
     yield Claim(
         "phases-zero-momentum", "Algorithm 1, App. B",
