@@ -19,14 +19,17 @@ FIGURES_03-memory := step timeline growth
 FIGURES_04-how-accurate := tuning accuracy
 FIGURES_05-more-time-steps := accuracy
 FIGURES_06-how-sensitive := gamma betas
+FIGURES_07-speech := clips accuracy confusion
 FIGURES_08-regret := bounds momentum products slopes network
 FIGURES_09-flips := rate layers gaps accuracy
+FIGURES_10-events := cloud frames accuracy order
+FIGURES_11-scale := network phases memory communication
 FIGURES_12-fast-and-small := step growth operations
 FIGURES_13-paper-and-code := accuracy
 FIGURES_99-ledger := verdicts
 
 EXPERIMENTS := 00-start-here 01-latent-weights 02-gradients-over-time 03-memory 04-how-accurate 05-more-time-steps \
-    06-how-sensitive 08-regret 09-flips 12-fast-and-small 13-paper-and-code
+    06-how-sensitive 07-speech 08-regret 09-flips 10-events 11-scale 12-fast-and-small 13-paper-and-code
 NOTEBOOKS := $(EXPERIMENTS) 99-ledger
 SOURCES := $(shell find bso_lib -name '*.py' -o -name '*.csv' -o -name '*.npz')
 BUILD := build/$(PROFILE)
@@ -70,6 +73,9 @@ $(BUILD)/%.ipynb: notebooks/%.ipynb notebooks/profiles/$(PROFILE).yaml notebooks
 	$(shared_cores) $(RUN) notebooks/run.py $* --profile $(PROFILE)
 
 $(BUILD)/04-how-accurate.ipynb $(BUILD)/05-more-time-steps.ipynb $(BUILD)/09-flips.ipynb $(BUILD)/12-fast-and-small.ipynb: notebooks/tuning/fashion-mini.csv
+$(BUILD)/07-speech.ipynb: notebooks/tuning/spoken-mini.csv
+$(BUILD)/10-events.ipynb: notebooks/tuning/fashion-events.csv
+$(BUILD)/12-fast-and-small.ipynb: $(wildcard figures/bench/rivals.csv)
 
 # The ledger reads what the other notebooks recorded.
 $(BUILD)/99-ledger.ipynb: $(foreach notebook,$(EXPERIMENTS),$(call pictures,$(notebook)))

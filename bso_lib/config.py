@@ -52,6 +52,7 @@ class RunConfig:
                      time_steps must be 1 or the same
     start_momentum  with start_from, BSO and T-BSO: "keep" M as the phase before left it, or "zero" (see
                      ``bso_lib.job.load_momentum``). All else, v and the momentum of SGD, starts anew
+    batch_size      samples of a batch, of all processes together
     lr, momentum    SGD of the real-valued parameters
     real_schedule   factor on lr: "cosine" to 0 over the run, step by step, or "constant" (what the published code does)
     latent_lr, ste_clip   "ste" only: SGD of the latent weights, same momentum; whether Eq. 4 is cut to |w| <= 1

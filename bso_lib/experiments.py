@@ -117,11 +117,14 @@ def _dry(config):
 
 
 def _start(config, root, progress):
-    """Return (weights, momentum) that ``config.start_from`` ends with, from the cache or computed; None without one."""
+    """Return (weights, momentum) that ``config.start_from`` ends with, from the cache or computed; None without one.
+
+    Rank 0 reads them for all.
+    """
     if config.start_from is None:
         return None
     folder = run(config.start_from, root, progress).folder
-    return load_file(folder / WEIGHTS_FILE), load_file(folder / MOMENTUM_FILE)
+    return agreed((load_file(folder / WEIGHTS_FILE), load_file(folder / MOMENTUM_FILE)) if writes() else None)
 
 
 def run(config: RunConfig, root=None, progress: bool = True) -> RunResult:
