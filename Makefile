@@ -106,8 +106,14 @@ lint: env ## check the style
 bench: env ## measure steps and inference, beside the convolutions alone and other libraries (figures/bench)
 	$(RUN) -m bso_lib.bench --out figures/bench
 
-tune: env ## choose each method's settings on validation data again (about half an hour)
+FOUR := --methods "FP, OTTT" "STE + OTTT" "BSO" "T-BSO"
+
+tune: env ## choose each method's settings on validation data again (about an hour)
 	$(RUN) -m bso_lib.tuning --out notebooks/tuning/fashion-mini.csv
+	$(RUN) -m bso_lib.tuning --out notebooks/tuning/fashion-events.csv --dataset fashion-events --time-steps 10 \
+	    --width 0.0625 --epochs 3 --train-size 2000 $(FOUR)
+	$(RUN) -m bso_lib.tuning --out notebooks/tuning/spoken-mini.csv --dataset spoken-mini --time-steps 4 \
+	    --width 0.0625 --epochs 3 --batch-size 64 $(FOUR)
 
 clean: ## delete what is built: build/, figures/quick, figures/teaching (not the environment)
 	rm -rf build figures/quick figures/teaching
