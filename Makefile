@@ -93,8 +93,12 @@ notebooks: env ## run the committed notebooks at their teaching size and store t
 
 dry-run: env ## take a few steps of every notebook of the paper profile, on random data, to find what would fail days later
 	@rm -rf build/dry-run
-	@set -e; for name in $(NOTEBOOKS); do DRY_RUN=1 $(RUN) notebooks/run.py $$name --profile paper; done
+	@$(MAKE) --no-print-directory -j2 $(addprefix dry-run/,$(EXPERIMENTS))
+	@$(MAKE) --no-print-directory dry-run/99-ledger
 	@rm -rf build/dry-run
+
+dry-run/%:
+	@$(shared_cores) DRY_RUN=1 $(RUN) notebooks/run.py $* --profile paper
 
 test: env ## pass the tests, the notebooks' outputs (nbval) included
 	$(RUN) -m pytest
