@@ -152,5 +152,6 @@ def test_readme_shows_the_ledger_of_the_laptop_profile():
 def test_no_reduced_run_of_the_committed_ledger_claims_to_hold():
     table = ledger("laptop")
     holds = table[table["verdict"] == "holds"]["id"]
-    assert all(CLAIMS[claim].exact for claim in holds)
+    # The companion's own promises of speed are of the full width, which the laptop profile measures.
+    assert all(CLAIMS[claim].exact or CLAIMS[claim].place == "this companion" for claim in holds)
     assert (table["verdict"] != "not run").sum() >= 10
