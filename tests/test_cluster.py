@@ -6,6 +6,7 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
+import torch
 
 from bso_lib import cluster, comparison, experiments
 from bso_lib.cluster import JobsFailed, parse_executor, spread
@@ -14,7 +15,16 @@ from bso_lib.config import RunConfig
 TINY = RunConfig(method="bso", train_size=100, width=1 / 32, epochs=1, time_steps=1, batch_size=20, device="cpu")
 
 
-def test_runs_spread_over_jobs_are_those_of_this_process_and_failures_are_named(tmp_path, monkeypatch):
+@pytest.fixture
+def one_thread():
+    """Sum as the jobs do, which have one thread each: spikes amplify another order of summation."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def test_runs_spread_over_jobs_are_those_of_this_process_and_failures_are_named(tmp_path, monkeypatch, one_thread):
     configs = [TINY, replace(TINY, method="t-bso"), replace(TINY, dataset="cifar10")]
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     monkeypatch.setenv("BSO_DATA", str(tmp_path / "nothing"))
