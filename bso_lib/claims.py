@@ -1,7 +1,7 @@
 """The replication ledger: every claim of the paper we test is one row, and its verdict is computed, never typed.
 
 A notebook calls :func:`record` with what it measured; the rows lie beside the figures, one file per notebook, so that
-notebooks can run side by side. :func:`ledger` joins them with the registry, ``bso_lib.paper.CLAIMS``: what nobody
+notebooks can run side by side. :func:`ledger` joins them with the registry, ``bso_lib.registry.CLAIMS``: what nobody
 recorded is "not run".
 
     python -m bso_lib.claims README.md [--profile laptop]      put the ledger between README's markers
@@ -17,8 +17,8 @@ from statistics import mean, stdev
 
 import pandas as pd
 
-from bso_lib.paper import CLAIMS
 from bso_lib.paths import figures_folder, write_atomically
+from bso_lib.registry import CLAIMS
 
 VERDICTS = ("holds", "holds at reduced scale", "does not hold", "false as stated", "not run")
 MARKERS = ("<!-- ledger: begin, written by make reproduce -->", "<!-- ledger: end -->")
@@ -42,7 +42,7 @@ def judge(claim_id: str, passed: bool, ours: str, conditions: str, test: str, pa
     "false as stated". Raises ValueError for an unknown id.
     """
     if claim_id not in CLAIMS:
-        raise ValueError(f"claim {claim_id!r} is not in bso_lib.paper.CLAIMS")
+        raise ValueError(f"claim {claim_id!r} is not in bso_lib.registry.CLAIMS")
     if not passed:
         verdict = "false as stated" if CLAIMS[claim_id].universal else "does not hold"
     else:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from bso_lib import claims, paper
+from bso_lib import claims, paper, registry
 from bso_lib.claims import (
     MARKERS,
     above,
@@ -17,7 +17,7 @@ from bso_lib.claims import (
     record,
     within,
 )
-from bso_lib.paper import CLAIMS
+from bso_lib.registry import CLAIMS
 
 ROOT = Path(__file__).parents[1]
 
@@ -84,25 +84,25 @@ def test_within_compares_the_means():
 
 
 def test_an_accuracy_is_judged_against_its_published_number():
-    claim = paper.accuracy_id("CIFAR-10", "T-BSO", 2)
+    claim = registry.accuracy_id("CIFAR-10", "T-BSO", 2)
     assert claims.judge_accuracy(claim, [93.5, 93.6], "c").verdict == "holds"
     assert claims.judge_accuracy(claim, [92.0], "c").verdict == "does not hold"
-    assert claims.judge_accuracy(paper.table3_id(5e-5), [71.9], "c").verdict == "holds"
-    assert claims.judge_accuracy(paper.table4_id(1e-3, 1e-5), [72.3], "c").verdict == "does not hold"
+    assert claims.judge_accuracy(registry.table3_id(5e-5), [71.9], "c").verdict == "holds"
+    assert claims.judge_accuracy(registry.table4_id(1e-3, 1e-5), [72.3], "c").verdict == "does not hold"
 
 
 def test_every_number_of_the_tables_has_its_claim():
     for row in paper.published("table3").itertuples():
-        assert CLAIMS[paper.table3_id(row.gamma)].published == f"{row.accuracy_percent:.2f} %"
+        assert CLAIMS[registry.table3_id(row.gamma)].published == f"{row.accuracy_percent:.2f} %"
     for row in paper.published("table4").itertuples():
-        found = CLAIMS[paper.table4_id(row.one_minus_beta1, row.one_minus_beta2)]
+        found = CLAIMS[registry.table4_id(row.one_minus_beta1, row.one_minus_beta2)]
         assert found.published == f"{row.accuracy_percent:.2f} %"
     for row in paper.published("figure5").itertuples():
-        claim = paper.accuracy_id("CIFAR-100", row.method, row.time_steps, "figure5")
+        claim = registry.accuracy_id("CIFAR-100", row.method, row.time_steps, "figure5")
         assert CLAIMS[claim].published == f"{row.accuracy_percent:.2f} %"
     for row in paper.published("table2").itertuples():
         if row.method in paper.OUR_METHODS:
-            claim = CLAIMS[paper.accuracy_id(row.dataset, row.method, row.time_steps)]
+            claim = CLAIMS[registry.accuracy_id(row.dataset, row.method, row.time_steps)]
             assert claim.published == f"{row.accuracy_percent:.2f} %"
 
 
