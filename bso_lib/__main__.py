@@ -14,7 +14,7 @@ from pathlib import Path
 
 from bso_lib.config import RunConfig
 from bso_lib.experiments import RunResult, run
-from bso_lib.parallel import LostRank, check_share, process_group, world, writes
+from bso_lib.parallel.group import LostRank, check_share, process_group, world, writes
 
 _DEFAULTS = {field.name: field.default for field in fields(RunConfig)}
 

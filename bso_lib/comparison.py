@@ -7,9 +7,9 @@ from dataclasses import replace
 
 import pandas as pd
 
-from bso_lib.cluster import compute_missing
 from bso_lib.experiments import RunConfig, RunResult, run
 from bso_lib.packing import MEGABYTE, packed_size_bytes
+from bso_lib.parallel.cluster import compute_missing
 from bso_lib.planning import plan
 
 METHODS = {
@@ -46,7 +46,8 @@ def method_configs(
 def run_all(configs: Mapping[Hashable, Sequence[RunConfig]]) -> dict[Hashable, list[RunResult]]:
     """Run all ``configs``, each key's in order; says first, on stderr, what is cached and what the rest will take.
 
-    With BSO_EXECUTOR in the environment those that are missing are computed as jobs, see :mod:`bso_lib.cluster`.
+    With BSO_EXECUTOR in the environment those that are missing are computed as jobs, see
+    :mod:`bso_lib.parallel.cluster`.
     """
     every = [config for group in configs.values() for config in group]
     print(plan(every), file=sys.stderr)

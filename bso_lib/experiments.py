@@ -33,7 +33,7 @@ from bso_lib.job import (
     flipping_layers,
     snapshot_name,
 )
-from bso_lib.parallel import agreed, writes
+from bso_lib.parallel.group import agreed, writes
 from bso_lib.paths import dry_run, runs_folder, write_atomically
 from bso_lib.training import evaluate
 

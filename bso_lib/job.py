@@ -20,7 +20,7 @@ from bso_lib.flips import FlipRecorder
 from bso_lib.layers import BinaryConv2d, LatentConv2d
 from bso_lib.models import MODELS, split_parameters
 from bso_lib.optim import BSO, TBSO, constant, cosine, inverse_sqrt, stepwise
-from bso_lib.parallel import agreed, check_share, parallel, share, summed, world, writes
+from bso_lib.parallel.group import agreed, check_share, parallel, share, summed, world, writes
 from bso_lib.paths import write_atomically
 from bso_lib.published_code import PublishedTBSO, kaiming_start_
 from bso_lib.training import train_batch

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from bso_lib.optim import TBSO
-from bso_lib.parallel import averaging, share, summed, world
+from bso_lib.parallel.group import averaging, share, summed, world
 
 TRAININGS = ("online", "accumulated", "bptt")
 

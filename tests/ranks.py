@@ -6,7 +6,7 @@ import socket
 import torch
 import torch.multiprocessing
 
-from bso_lib.parallel import TIMEOUT, LostRank, process_group
+from bso_lib.parallel.group import TIMEOUT, LostRank, process_group
 
 _START = "forkserver"  # imports torch once for all processes of a test session
 

@@ -87,8 +87,8 @@ class Split:
         """Yield (images, labels), normalised; shuffled and augmented when a ``generator`` on the device is given.
 
         A shuffled pass drops the last incomplete batch unless it is the only one, as BatchNorm wants full batches.
-        ``share`` cuts one rank's part from each batch, see :func:`bso_lib.parallel.share`; what is drawn is drawn for
-        the whole batch.
+        ``share`` cuts one rank's part from each batch, see :func:`bso_lib.parallel.group.share`; what is drawn is
+        drawn for the whole batch.
         """
         n = len(self)
         if generator is None:

@@ -8,9 +8,10 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from bso_lib import cluster, comparison, experiments
-from bso_lib.cluster import JobsFailed, parse_executor, spread
+from bso_lib import comparison, experiments
 from bso_lib.config import RunConfig
+from bso_lib.parallel import cluster
+from bso_lib.parallel.cluster import JobsFailed, parse_executor, spread
 
 TINY = RunConfig(method="bso", train_size=100, width=1 / 32, epochs=1, time_steps=1, batch_size=20, device="cpu")
 

@@ -13,7 +13,7 @@ import torch
 import torch.distributed as dist
 
 from bso_lib.bits import expand_signs, pack_bools, pack_signs
-from bso_lib.parallel import world
+from bso_lib.parallel.group import world
 
 EXCHANGES = ("gradients", "owners", "votes")
 

@@ -1,6 +1,6 @@
 """What a data-parallel step sends: bytes by formula for any number of ranks, and as counted by the kernel on gloo.
 
-torchrun --nproc_per_node=2 -m bso_lib.communication --weights 1048576
+torchrun --nproc_per_node=2 -m bso_lib.parallel.communication --weights 1048576
 """
 
 import argparse
@@ -15,9 +15,9 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from bso_lib.exchange import EXCHANGES, momentum_size, step
 from bso_lib.models import split_parameters
-from bso_lib.parallel import process_group, world
+from bso_lib.parallel.exchange import EXCHANGES, momentum_size, step
+from bso_lib.parallel.group import process_group, world
 
 _SENT = 200  # offset of tcpi_bytes_sent in Linux' struct tcp_info, since version 4.19
 WAYS = {  # exchange and bytes of a gradient's number
@@ -116,7 +116,7 @@ def count(exchange: str, weights: int) -> float:
 
 def main():
     parser = argparse.ArgumentParser(
-        prog="python -m bso_lib.communication",
+        prog="python -m bso_lib.parallel.communication",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -124,7 +124,7 @@ def main():
     weights = parser.parse_args().weights
     with process_group("cpu"):
         if not dist.is_initialized():
-            parser.error("start it with torchrun --nproc_per_node=N -m bso_lib.communication")
+            parser.error("start it with torchrun --nproc_per_node=N -m bso_lib.parallel.communication")
         found = {exchange: count(exchange, weights) for exchange in EXCHANGES}
         if world()[0] == 0:
             print(json.dumps({"ranks": world()[1], "weights": weights, "bytes": found}))

@@ -4,10 +4,10 @@ import pytest
 import torch
 from ranks import together
 
-from bso_lib.communication import WAYS, Sizes, bytes_sent, count, plan
-from bso_lib.exchange import EXCHANGES
 from bso_lib.layers import BINARY_LAYERS
 from bso_lib.models import vgg11
+from bso_lib.parallel.communication import WAYS, Sizes, bytes_sent, count, plan
+from bso_lib.parallel.exchange import EXCHANGES
 
 WEIGHTS = 2**18
 

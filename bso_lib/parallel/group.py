@@ -2,7 +2,8 @@
 
 All ranks hold the whole network and draw the same batches; each trains on its share. DistributedDataParallel averages
 the gradients before any optimizer sees them and BatchNorm takes the statistics of the whole batch
-(:mod:`bso_lib.synchronised`), so all ranks flip alike and N of them take the step that one would. Rank 0 writes.
+(:mod:`bso_lib.parallel.synchronised`), so all ranks flip alike and N of them take the step that one would.
+Rank 0 writes.
 
 Without a process group, every function here does what one process needs, which is next to nothing.
 """
@@ -16,7 +17,7 @@ import torch
 import torch.distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 
-from bso_lib.synchronised import synchronise_batch_norm_
+from bso_lib.parallel.synchronised import synchronise_batch_norm_
 
 TIMEOUT = timedelta(minutes=10)  # what a rank waits for another one in any exchange
 

@@ -4,8 +4,8 @@ import pytest
 import torch
 from ranks import together
 
-from bso_lib.exchange import momentum_size, step
 from bso_lib.optim import BSO
+from bso_lib.parallel.exchange import momentum_size, step
 
 RANKS, WEIGHTS, STEPS, GAMMA, BETA = 2, 64, 5, 0.25, 0.5
 

@@ -7,8 +7,8 @@ from ranks import together
 from torch import nn
 
 from bso_lib.layers import TimeStepBatchNorm2d
-from bso_lib.parallel import share
-from bso_lib.synchronised import synchronise_batch_norm_
+from bso_lib.parallel.group import share
+from bso_lib.parallel.synchronised import synchronise_batch_norm_
 
 RANKS = 2
 

@@ -1,7 +1,7 @@
 """Spread runs, or whole notebooks, over a cluster by submitit; the cache is the same, and so are the results.
 
     BSO_EXECUTOR="slurm slurm_partition=gpu gpus_per_node=1 timeout_min=600" make reproduce PROFILE=paper
-    python -m bso_lib.cluster 04-how-accurate 06-how-sensitive --profile paper --executor "slurm gpus_per_node=1"
+    python -m bso_lib.parallel.cluster 04-how-accurate 07-speech --profile paper --executor "slurm gpus_per_node=1"
 
 An executor is given as one text: "slurm", or "local" for processes of this machine, then options by submitit's names.
 In $BSO_EXECUTOR it lets :func:`bso_lib.comparison.run_all` compute each missing run as a job of its own. The second
@@ -29,7 +29,7 @@ from bso_lib.paths import dry_run, runs_folder
 
 EXECUTORS = ("slurm", "local")
 _POLL = 0.5  # seconds
-_NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
+_NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 
 
 class JobsFailed(RuntimeError):
@@ -136,7 +136,7 @@ def _execute(name, profile):
 
 def main():
     parser = argparse.ArgumentParser(
-        prog="python -m bso_lib.cluster", description="Run notebooks as jobs of a cluster."
+        prog="python -m bso_lib.parallel.cluster", description="Run notebooks as jobs of a cluster."
     )
     parser.add_argument("names", nargs="+", metavar="notebook", help="its file name without .ipynb")
     parser.add_argument("--profile", required=True, help="quick, laptop or paper")
@@ -148,7 +148,7 @@ def main():
     try:
         spread({name: (_execute, name, arguments.profile) for name in arguments.names}, arguments.executor)
     except (JobsFailed, ImportError, ValueError) as error:
-        sys.exit(f"bso_lib.cluster: {error}")
+        sys.exit(f"bso_lib.parallel.cluster: {error}")
     print(f"{len(arguments.names)} notebooks done; the ledger comes last: make reproduce PROFILE={arguments.profile}")
 
 

@@ -8,7 +8,7 @@ import pytest
 from bso_lib import experiments
 from bso_lib.__main__ import read_config
 from bso_lib.config import RunConfig
-from bso_lib.launch import launch, settings, shell_command, start
+from bso_lib.parallel.launch import launch, settings, shell_command, start
 
 TINY = RunConfig(
     method="bso", train_size=40, width=1 / 32, epochs=1, batch_size=20, augment=("crop", "flip"), device="cpu"

@@ -21,7 +21,7 @@ from bso_lib import experiments, job
 from bso_lib.config import RunConfig
 from bso_lib.data.images import Split
 from bso_lib.job import build_model, build_optimizers
-from bso_lib.parallel import LostRank, agreed, check_share, parallel, share, summed, world, writes
+from bso_lib.parallel.group import LostRank, agreed, check_share, parallel, share, summed, world, writes
 from bso_lib.training import train_batch
 
 STEPS, SAMPLES = 3, 16

@@ -73,10 +73,10 @@ def launch(config: RunConfig, processes: int = 2, cache: Path | str | None = Non
 
 
 def count_bytes(weights: int, processes: list[int]) -> pd.DataFrame:
-    """Return what :mod:`bso_lib.communication` counts: a row per number of processes and exchange, with its bytes."""
+    """Return what ``bso_lib.parallel.communication`` counts: bytes, a row per number of processes and exchange."""
     rows = []
     for n in processes:
-        found = json.loads(start("bso_lib.communication", ["--weights", str(weights)], n))
+        found = json.loads(start("bso_lib.parallel.communication", ["--weights", str(weights)], n))
         rows += [(n, exchange, sent) for exchange, sent in found["bytes"].items()]
     return pd.DataFrame(rows, columns=["ranks", "exchange", "bytes"])
 
