@@ -6,8 +6,7 @@ import pytest
 import torch
 
 from bso_lib.optim import BSO, TBSO, inverse_sqrt
-from bso_lib.regret import play
-from bso_lib.regret_learners import (
+from bso_lib.regret.learners import (
     READINGS,
     BSOLearner,
     FollowTheLeader,
@@ -18,7 +17,8 @@ from bso_lib.regret_learners import (
     decay,
     random_vertex,
 )
-from bso_lib.regret_problems import (
+from bso_lib.regret.play import play
+from bso_lib.regret.problems import (
     PROBLEMS,
     Replay,
     vertices,

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from bso_lib.experiments import RunConfig, run
-from bso_lib.regret_network import network_regret
+from bso_lib.regret.network import network_regret
 
 
 @pytest.fixture

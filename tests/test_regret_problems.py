@@ -7,11 +7,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bso_lib.regret_learners import (
+from bso_lib.regret.learners import (
     BSOLearner,
     random_vertex,
 )
-from bso_lib.regret_problems import (
+from bso_lib.regret.problems import (
     MAX_ENUMERATED,
     PROBLEMS,
     LinearProblem,
@@ -61,7 +61,7 @@ def test_no_vertex_beats_the_comparator_of_teachers_enumerated_or_bounded(seed, 
 def bounded(problem):
     """Return ``problem.hindsight()`` without enumeration."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("bso_lib.regret_problems.MAX_ENUMERATED", 0)
+        patch.setattr("bso_lib.regret.problems.MAX_ENUMERATED", 0)
         return problem.hindsight()
 
 

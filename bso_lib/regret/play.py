@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from bso_lib.regret_learners import (
+from bso_lib.regret.learners import (
     READINGS,
     BSOLearner,
     FollowTheLeader,
@@ -24,7 +24,7 @@ from bso_lib.regret_learners import (
     TBSOLearner,
     random_vertex,
 )
-from bso_lib.regret_problems import PROBLEMS
+from bso_lib.regret.problems import PROBLEMS
 
 OPTIMIZERS = {"BSO": BSOLearner, "T-BSO": TBSOLearner}
 RIVALS = {"follow the leader": FollowTheLeader, "gradient descent, rounded": GradientDescent, "Hedge": Hedge}

@@ -9,7 +9,7 @@ import math
 import torch
 
 from bso_lib.optim import BSO, TBSO, constant, inverse_sqrt, stepwise
-from bso_lib.regret_problems import vertices
+from bso_lib.regret.problems import vertices
 
 
 def decay(reading: str, k: int, gamma: float, step: float, every: int) -> dict[str, float]:

@@ -7,14 +7,14 @@ import pandas as pd
 import pytest
 import torch
 
-from bso_lib.regret import LEARNERS, checkpoints, fit_slope, make_learner, play, regret_of
-from bso_lib.regret_learners import (
+from bso_lib.regret.learners import (
     READINGS,
     BSOLearner,
     FollowTheLeader,
     random_vertex,
 )
-from bso_lib.regret_problems import (
+from bso_lib.regret.play import LEARNERS, checkpoints, fit_slope, make_learner, play, regret_of
+from bso_lib.regret.problems import (
     Replay,
 )
 
