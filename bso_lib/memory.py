@@ -24,7 +24,7 @@ from bso_lib.config import RunConfig
 from bso_lib.experiments import build_model, build_optimizers
 from bso_lib.layers import TracedConv2d
 from bso_lib.neurons import LIF
-from bso_lib.packed import packed_layers
+from bso_lib.packed.layers import packed_layers
 from bso_lib.paths import dry_run
 from bso_lib.training import train_batch
 
@@ -209,7 +209,7 @@ def account_step(
     Random images (config.batch_size, *image_shape) are trained twice: the first time, on two time steps at most, makes
     the optimizers' state; the second time is accounted. ``device``: "cpu", "cuda", or "fake" for tensors that have a
     shape but no memory and pretend to be on the CPU. ``config.device`` and data set and epochs play no part.
-    ``prepare``: :func:`plain_training`, or, not on "fake", ``bso_lib.packed_run.packed_training``.
+    ``prepare``: :func:`plain_training`, or, not on "fake", ``bso_lib.packed.run.packed_training``.
     Raises ValueError for a wrong shape, number of classes or device.
     """
     config, device = _dry(config, device)

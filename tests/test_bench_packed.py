@@ -2,7 +2,7 @@
 
 from bso_lib.bench.floor import training_step
 from bso_lib.bench.packed import activation_bytes_per_neuron, measure_packed
-from bso_lib.packed import pack
+from bso_lib.packed.layers import pack
 
 
 def test_every_kind_of_step_has_its_row():

@@ -13,7 +13,7 @@ from bso_lib.layers import TracedConv2d
 from bso_lib.memory import CATEGORIES, StorageTracker, account_step, allocated_rise, bytes_per_binary_weight
 from bso_lib.models import VGG11, split_parameters
 from bso_lib.neurons import LIF
-from bso_lib.packed_run import packed_training
+from bso_lib.packed.run import packed_training
 
 SMALL = RunConfig(width=1 / 16, batch_size=4, time_steps=3)
 SHAPE = (3, 16, 16)

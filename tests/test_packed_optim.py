@@ -10,8 +10,8 @@ from torch.optim.lr_scheduler import LambdaLR
 from bso_lib.layers import BinaryLinear
 from bso_lib.models import spiking_mlp, split_parameters, vgg11
 from bso_lib.optim import BSO, TBSO, cosine
-from bso_lib.packed import pack, packed_layers, unpack
-from bso_lib.packed_optim import PackedBSO, PackedTBSO, rounding_noise, stochastic_round_
+from bso_lib.packed.layers import pack, packed_layers, unpack
+from bso_lib.packed.optim import PackedBSO, PackedTBSO, rounding_noise, stochastic_round_
 from bso_lib.training import train_batch
 
 GAMMA = {"bso": 1e-7, "t-bso": 0.5}  # where the threshold acts
@@ -89,7 +89,7 @@ def test_under_autocast_as_well(method):
 
 
 def test_a_layer_larger_than_one_piece_and_of_odd_size(monkeypatch):
-    monkeypatch.setattr("bso_lib.packed_optim._CHUNK", 64)
+    monkeypatch.setattr("bso_lib.packed.optim._CHUNK", 64)
     plain = nn.Sequential(BinaryLinear(37, 11))
     packed = pack(plain)
     ours, theirs = PackedBSO(packed, gamma=0.01), BSO(plain.parameters(), gamma=0.01)

@@ -7,8 +7,8 @@ import torch
 
 from bso_lib.data import random_splits
 from bso_lib.experiments import RunConfig, run
-from bso_lib.packed import packed_layers
-from bso_lib.packed_run import PackedJob, packed_run
+from bso_lib.packed.layers import packed_layers
+from bso_lib.packed.run import PackedJob, packed_run
 
 SMALL = RunConfig(width=1 / 16, batch_size=4, epochs=2, time_steps=2, train_size=30, schedule="cosine", device="cpu")
 
@@ -18,7 +18,7 @@ def little_data(monkeypatch, tmp_path):
     monkeypatch.setenv("BSO_CACHE", str(tmp_path))
     splits = random_splits("fashion-mini", 12)
     monkeypatch.setattr("bso_lib.experiments.load_splits", lambda *_: splits)
-    monkeypatch.setattr("bso_lib.packed_run.load_splits", lambda *_: splits)
+    monkeypatch.setattr("bso_lib.packed.run.load_splits", lambda *_: splits)
 
 
 @pytest.mark.parametrize("changes", [{"method": "bso"}, {"momentum": 0.9, "batch_norm": "per-step", "trace": "ndot"}])

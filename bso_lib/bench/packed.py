@@ -15,8 +15,8 @@ from bso_lib.bench.floor import convolutions_alone, training_step
 from bso_lib.bench.timing import seconds_of
 from bso_lib.models import split_parameters
 from bso_lib.neurons import LIF
-from bso_lib.packed import pack, packed_layers
-from bso_lib.packed_optim import PackedTBSO
+from bso_lib.packed.layers import pack, packed_layers
+from bso_lib.packed.optim import PackedTBSO
 from bso_lib.training import train_batch
 
 PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16}

@@ -14,8 +14,8 @@ from bso_lib.config import RunConfig
 from bso_lib.experiments import load_splits
 from bso_lib.job import Job, build_optimizers
 from bso_lib.optim import BSO, TBSO
-from bso_lib.packed import pack
-from bso_lib.packed_optim import PackedBSO, PackedTBSO
+from bso_lib.packed.layers import pack
+from bso_lib.packed.optim import PackedBSO, PackedTBSO
 from bso_lib.training import evaluate
 
 

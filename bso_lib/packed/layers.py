@@ -5,7 +5,7 @@
     train_batch(model, images, labels, optimizers, time_steps)
 
 A layer expands its bits to the type it computes in while it runs, forward and again backward. As soon as its weight
-gradient is there, the optimizer (``bso_lib.packed_optim``) moves momentum and bits, and the gradient is gone before
+gradient is there, the optimizer (``bso_lib.packed.optim``) moves momentum and bits, and the gradient is gone before
 that of the next layer exists. Forward, gradients and flips are those of the plain layers, bit by bit.
 
 So there is one update for each backward pass and each backward pass is of one time step: BPTT and gradients that are

@@ -16,7 +16,7 @@ import torch
 
 from bso_lib.bits import pack_bools
 from bso_lib.optim import BSO, TBSO
-from bso_lib.packed import flat, packed_layers
+from bso_lib.packed.layers import flat, packed_layers
 
 # Weights that a CPU updates at a time: they stay in its cache, and PyTorch does not split so few among threads, which
 # costs more than it gains as soon as another process is at work.

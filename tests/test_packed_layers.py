@@ -10,8 +10,8 @@ from torch import nn
 from bso_lib.layers import BinaryConv2d, BinaryLinear
 from bso_lib.models import resnet18, spiking_mlp, split_parameters, vgg11
 from bso_lib.optim import TBSO
-from bso_lib.packed import PackedConv2d, PackedLinear, pack, packed_layers, unpack
-from bso_lib.packed_optim import PackedBSO, PackedTBSO
+from bso_lib.packed.layers import PackedConv2d, PackedLinear, pack, packed_layers, unpack
+from bso_lib.packed.optim import PackedBSO, PackedTBSO
 from bso_lib.traced import Spikes
 from bso_lib.training import predict, train_batch
 
