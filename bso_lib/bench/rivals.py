@@ -8,11 +8,11 @@ import torch
 from bso_lib.bench.peers import PEERS, missing
 from bso_lib.bench.timing import in_turn, ratios
 from bso_lib.bench.two_forward import two_forward_training
-from bso_lib.memory import StorageTracker
 from bso_lib.models import split_parameters, vgg11
 from bso_lib.optim import TBSO
 from bso_lib.packed.layers import pack
 from bso_lib.packed.optim import PackedTBSO
+from bso_lib.storage import StorageTracker
 from bso_lib.training import train_batch
 
 OURS = "T-BSO, plain"
