@@ -70,6 +70,12 @@ def test_conda_and_venv_install_the_lock_and_the_package():
     assert installs == ["--requirement requirements.lock", "--no-deps --editable ."]
 
 
+def test_every_package_is_installed():
+    found = [".".join(path.parent.relative_to(ROOT).parts) for path in (ROOT / "bso_lib").rglob("__init__.py")]
+    setuptools = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
+    assert setuptools["packages"] == sorted(found)
+
+
 def test_the_lock_is_complete():
     # Everything that a locked package needs here is locked too, so nothing floats.
     chosen, missing = locked_for(".".join(map(str, sys.version_info[:3]))), []

@@ -29,3 +29,7 @@ def test_the_tree_is_the_tree():
     named = set(re.findall(r"^    (\w+\.py)", tree, flags=re.M))
     modules = {p.name for p in (ROOT / "bso_lib").glob("*.py")} - {"__init__.py"}
     assert named == modules
+    packages = {f"{p.parent.name}/" for p in (ROOT / "bso_lib").glob("*/__init__.py")}
+    assert packages <= set(re.findall(r"^    (\w+/) ", tree, flags=re.M))
+    for listed in re.findall(r"^    (\S+)", tree, flags=re.M):
+        assert (ROOT / "bso_lib" / listed).exists(), listed
