@@ -51,7 +51,7 @@ class RunConfig:
     start_from      RunConfig of the phase before, or None: start with its final weights and BatchNorm statistics. Its
                      time_steps must be 1 or the same
     start_momentum  with start_from, BSO and T-BSO: "keep" M as the phase before left it, or "zero" (see
-                     ``bso_lib.job.load_momentum``). All else, v and the momentum of SGD, starts anew
+                     ``bso_lib.job.load_momentum_``). All else, v and the momentum of SGD, starts anew
     batch_size      samples of a batch, of all processes together
     lr, momentum    SGD of the real-valued parameters
     real_schedule   factor on lr: "cosine" to 0 over the run, step by step, or "constant" (what the published code does)

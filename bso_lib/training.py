@@ -1,7 +1,7 @@
 """Training one batch online or by BPTT, and evaluation.
 
 A batch is (N, C, H, W), shown unchanged at every time step, or (N, T, C, H, W), one frame per step. On several ranks
-the model is a :class:`bso_lib.parallel.Parallel` and the batch this rank's share of it.
+the model is a :class:`bso_lib.parallel.group.Parallel` and the batch this rank's share of it.
 """
 
 import torch
