@@ -65,6 +65,7 @@ class RunConfig:
     record_flips    keep which binary or latent weights flip and when, see ``bso_lib.flips``
     snapshot_every  keep the weights at the start and after every so many epochs; 0: only the last ones
     device          "auto" (CUDA when present), "cpu" or "cuda"
+    graphed         replay each step as a CUDA graph, see ``bso_lib.graphed``; CUDA only, one process, no record_flips
 
     PUBLISHED_CODE holds all of the published code's choices, for ``replace(config, **PUBLISHED_CODE)``.
     """
@@ -104,6 +105,7 @@ class RunConfig:
     start_momentum: str = "keep"
     seed: int = 0
     device: str = "auto"
+    graphed: bool = False
 
     def __post_init__(self):
         object.__setattr__(self, "augment", tuple(self.augment))
@@ -128,7 +130,7 @@ class RunConfig:
             value = getattr(self, name)
             ok = isinstance(value, int) and not isinstance(value, bool) and value >= 0
             self._require(name, ok, "must be a whole number, at least 0")
-        for name in ("ste_clip", "record_flips"):
+        for name in ("ste_clip", "record_flips", "graphed"):
             self._require(name, isinstance(getattr(self, name), bool), "must be True or False")
         for name in ("lr", "latent_lr", "gamma", "eps"):
             self._require(name, self._number(name) >= 0, "must be a finite number, at least 0")
@@ -140,6 +142,7 @@ class RunConfig:
             self._require(name, allowed, f"must be {default!r} for method {self.method!r}: it is a switch of T-BSO")
         self._require("width", 1 / 64 <= self._number("width") <= 1, "must be from 1/64 to 1")
         self._check_start_from()
+        self._check_graphed()
 
     def _check_start_from(self):
         before = self.start_from
@@ -159,6 +162,18 @@ class RunConfig:
             raise ValueError(f"RunConfig.start_from: time_steps is {before.time_steps} there: must be {allowed}")
         if self.start != "grid":
             raise ValueError(f"RunConfig.start={self.start!r}: must be 'grid' with start_from, which gives the weights")
+
+    def _check_graphed(self):
+        if self.graphed and self.device == "cpu":
+            raise ValueError("RunConfig.graphed=True: must be False with device='cpu'")
+        if self.graphed and self.record_flips:
+            raise ValueError(
+                "RunConfig.graphed=True: must be False with record_flips=True, which looks at every update"
+            )
+        if self.graphed and (self.eps_place, self.sign_of_zero, self.start) != ("inside", "keep", "grid"):
+            raise ValueError(
+                "RunConfig.graphed=True: must be False with the published code's start, eps or sign of zero"
+            )
 
     def _number(self, name):
         value = getattr(self, name)
@@ -197,11 +212,11 @@ class RunConfig:
 
     def resolved_device(self) -> str:
         """Return "cuda" or "cpu"; raises ValueError if CUDA is asked for and absent."""
+        present = torch.cuda.is_available()
+        self._require("graphed", present or not self.graphed, "must be False without a CUDA device")
         if self.device == "auto":
-            return "cuda" if torch.cuda.is_available() else "cpu"
-        self._require(
-            "device", self.device == "cpu" or torch.cuda.is_available(), "no CUDA device; use 'auto' or 'cpu'"
-        )
+            return "cuda" if present else "cpu"
+        self._require("device", self.device == "cpu" or present, "no CUDA device; use 'auto' or 'cpu'")
         return self.device
 
 

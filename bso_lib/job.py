@@ -17,6 +17,7 @@ from bso_lib.checkpoint import (
 )
 from bso_lib.config import WEIGHTS, RunConfig
 from bso_lib.flips import FlipRecorder
+from bso_lib.graphed import GraphedStep
 from bso_lib.layers import BinaryConv2d, LatentConv2d
 from bso_lib.models import MODELS, split_parameters
 from bso_lib.optim import BSO, TBSO, constant, cosine, inverse_sqrt, stepwise
@@ -132,18 +133,20 @@ class Job:
         layers = flipping_layers(self.model)
         # The last optimizer is the one that moves them: BSO or TBSO, or the SGD of latent weights.
         self.recorder = FlipRecorder(layers, self.optimizers[-1]) if layers and config.record_flips else None
+        self.graph = None  # of a step; made in the first epoch
         self.history, self.seconds = [], 0.0
 
     def train_epoch(self, train, autocast, bar):
         """Train one epoch and return its row of the history; sums stay on the device until its end."""
         config = self.config
         self.model.train()
+        arguments = (self.optimizers, config.time_steps, config.training, autocast, config.mse_weight)
+        if config.graphed and self.graph is None:
+            self.graph = GraphedStep(self.network, *arguments)
+        step = self.graph or (lambda images, labels: train_batch(self.network, images, labels, *arguments))
         loss_sum, correct, seen, batches = 0.0, 0, 0, 0
         for images, labels in train.batches(config.batch_size, self.generator, config.augment, share):
-            loss, logits = train_batch(
-                self.network, images, labels, self.optimizers, config.time_steps, config.training, autocast,
-                config.mse_weight,
-            )  # fmt: skip
+            loss, logits = step(images, labels)
             for scheduler in self.schedulers:
                 scheduler.step()
             loss_sum, correct = loss_sum + loss, correct + (logits.argmax(1) == labels).sum()
@@ -151,6 +154,8 @@ class Job:
             bar.update()
         if self.recorder:
             self.recorder.end_epoch()
+        if self.graph:
+            self.graph.raise_if_refused()
         ranks = world()[1]
         return {
             "train_loss": float(summed(loss_sum)) / (ranks * batches),

@@ -77,15 +77,23 @@ class _GridOptimizer(Optimizer):
         """List (group, parameter); raise ValueError, before anything changes, if a gradient is not finite."""
         pairs = [(group, p) for group in self.param_groups for p in group["params"] if p.grad is not None]
         if pairs:
-            # The extremes carry any NaN or infinity; one read of each gradient and one synchronisation in all.
-            extremes = torch.stack([torch.stack(_in_memory_order(p.grad).aminmax()).float() for _, p in pairs])
-            if not bool(extremes.isfinite().all()):
-                bad = next(p for (_, p), e in zip(pairs, extremes, strict=True) if not bool(e.isfinite().all()))
-                raise ValueError(
-                    f"the gradient of a binary parameter of shape {tuple(bad.shape)} is not finite (NaN or infinity): "
-                    "no weight and no momentum was changed"
-                )
+            self._require_finite([p for _, p in pairs])
         return pairs
+
+    def _require_finite(self, parameters):
+        # The extremes carry any NaN or infinity; one read of each gradient and one synchronisation in all.
+        extremes = self._extremes(parameters)
+        if not bool(extremes.isfinite().all()):
+            bad = next(p for p, e in zip(parameters, extremes, strict=True) if not bool(e.isfinite().all()))
+            raise ValueError(
+                f"the gradient of a binary parameter of shape {tuple(bad.shape)} is not finite (NaN or infinity): "
+                "no weight and no momentum was changed"
+            )
+
+    @staticmethod
+    def _extremes(parameters):
+        """Least and largest value of each gradient, (n, 2)."""
+        return torch.stack([torch.stack(_in_memory_order(p.grad).aminmax()).float() for p in parameters])
 
     @staticmethod
     def _update_momentum(state, p, decay):

@@ -43,6 +43,7 @@ WRONG = {
     "sign_of_zero": [0],
     "mse_weight": [1.0, -0.1],
     "record_flips": ["yes"],
+    "graphed": ["yes"],
     "snapshot_every": [-1, 0.5, True],
     "start_from": ["x", 5],
     "start_momentum": ["half", "zero"],  # "zero" needs start_from
@@ -147,6 +148,25 @@ def test_cuda_without_cuda_is_refused_when_used():
     assert RunConfig().resolved_device() == "cpu"
     with pytest.raises(ValueError, match=r"RunConfig\.device='cuda': no CUDA device"):
         RunConfig(device="cuda").resolved_device()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"device": "cpu"}, "device='cpu'"),
+        ({"record_flips": True}, "record_flips=True, which looks at every update"),
+        ({"start": "kaiming"}, "the published code's start, eps or sign of zero"),
+    ],
+)
+def test_a_graph_is_refused_where_it_cannot_be(changes, message):
+    with pytest.raises(ValueError, match=f"RunConfig.graphed=True: must be False with {message}"):
+        RunConfig(**{"graphed": True, "record_flips": False, **changes})
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="has CUDA")
+def test_a_graph_without_cuda_is_refused_when_used():
+    with pytest.raises(ValueError, match=r"RunConfig\.graphed=True: must be False without a CUDA device"):
+        RunConfig(graphed=True, record_flips=False).resolved_device()
 
 
 def test_only_the_papers_own_scale_counts_as_such():
