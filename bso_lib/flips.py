@@ -63,6 +63,7 @@ class FlipRecorder:
         self.gaps = torch.zeros(len(layers) * _BINS, dtype=torch.int64, device=device)
         self._powers = 2 ** torch.arange(_BINS, dtype=torch.int64, device=device)
         self.updates, self.epoch_start, self.looks, self.rows = 0, 0, 0, []
+        self.dense = device.type != "cpu"
         self._signs(self.positive)
         optimizer.register_step_post_hook(lambda *_: self._observe())
 
@@ -79,7 +80,13 @@ class FlipRecorder:
         self._signs(self._now)
         torch.logical_xor(self._now, self.positive, out=self._changed)
         self.positive, self._now = self._now, self.positive
-        (index,) = self._changed.nonzero(as_tuple=True)  # few: what follows costs per flip, not per weight
+        (self._count_each if self.dense else self._count_flipped)()
+        if self.updates % HELD_EVERY == 0:
+            self._look()
+
+    def _count_flipped(self):
+        """Visit the weights that flipped, which are few. Finding them waits for the device: for a CPU, that is free."""
+        (index,) = self._changed.nonzero(as_tuple=True)
         layer = torch.bucketize(index, self.bounds, right=True)
         self.flips += torch.bincount(layer, minlength=len(self.layers))
         last = self.last[index]
@@ -88,8 +95,21 @@ class FlipRecorder:
         self.gaps += torch.bincount(layer[again] * _BINS + bins, minlength=len(self.gaps))
         self.last[index] = self.updates
         self.count[index] += 1
-        if self.updates % HELD_EVERY == 0:
-            self._look()
+
+    def _count_each(self):
+        """Do the same for every weight, without a question to the device: for a GPU, which would wait for the host."""
+        again = self._changed & (self.last > 0)
+        # Times between flips are whole: frexp's exponent tells exactly between which powers of 2 one lies.
+        bins = torch.frexp((self.updates - self.last).double())[1] - 1
+        start = 0
+        for number, p in enumerate(self.layers.values()):
+            part = slice(start, start + p.numel())
+            start += p.numel()
+            self.flips[number] += self._changed[part].sum()
+            own = torch.where(again[part], bins[part], -1).double()  # histc leaves out what lies below its range
+            self.gaps[number * _BINS : (number + 1) * _BINS] += own.histc(_BINS, -0.5, _BINS - 0.5).long()
+        self.last.masked_fill_(self._changed, self.updates)
+        self.count += self._changed
 
     def _look(self):
         """Count the weights with w * M > 0: they would have flipped with gamma = 0."""

@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
+from device_reads import DeviceReads
 
 from bso_lib.bench import floor, growth, inference, rivals
 from bso_lib.bench.peers import PEERS, missing
@@ -114,21 +114,11 @@ def test_the_packed_file_is_the_smaller_one_and_answers_alike():
     assert (table[["load_seconds", "images_per_second"]] > 0).all(axis=None)
 
 
-class _Reads(TorchDispatchMode):
-    """Counts the values that are read from the device: where a GPU would be waited for."""
-
-    count = 0
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        self.count += func is torch.ops.aten._local_scalar_dense.default
-        return func(*args, **(kwargs or {}))
-
-
 @pytest.mark.parametrize("time_steps", [1, 3])
 def test_a_step_waits_for_the_device_once_per_update(time_steps):
     step, *_ = floor.training_step(1 / 16, 2, time_steps, 8, 3, "cpu")
     step()
-    with _Reads() as reads:
+    with DeviceReads() as reads:
         step()
     assert reads.count == time_steps  # whether all gradients are finite, before anything changes
 

@@ -5,20 +5,10 @@ import math
 
 import pytest
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
+from device_reads import DeviceReads
 
 from bso_lib.capturable import CapturableBSO, CapturableTBSO, make_capturable_
 from bso_lib.optim import BSO, TBSO
-
-
-class Reads(TorchDispatchMode):
-    """Counts the values that are read from the device."""
-
-    count = 0
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        self.count += func is torch.ops.aten._local_scalar_dense.default
-        return func(*args, **(kwargs or {}))
 
 
 def pair(kind):
@@ -42,7 +32,7 @@ def test_finite_gradients_move_it_as_the_plain_optimizer_without_a_read(kind):
         w.grad = torch.randn(300)
         u.grad = w.grad.clone()
         plain.step(**steps_of(kind, k))
-        with Reads() as reads:
+        with DeviceReads() as reads:
             capturable.step(**steps_of(kind, k))
         assert reads.count == 0
         assert torch.equal(w, u)
@@ -84,7 +74,7 @@ def test_the_rate_may_be_a_tensor():
         plain.param_groups[0]["lr"] = 1 / (k + 1)
         rate.fill_(1 / (k + 1))
         plain.step(t=k % 2)
-        with Reads() as reads:
+        with DeviceReads() as reads:
             capturable.step(t=k % 2)
         assert reads.count == 0
         torch.testing.assert_close(capturable.state[u]["momentum"], plain.state[w]["momentum"])

@@ -5,6 +5,7 @@ import itertools
 import pandas as pd
 import pytest
 import torch
+from device_reads import DeviceReads
 
 from bso_lib.flips import HELD_EVERY, FlipRecord, FlipRecorder
 from bso_lib.optim import BSO, TBSO
@@ -59,9 +60,18 @@ def train(kind, updates=24, epochs=3, recorder_class=FlipRecorder, interrupt=Non
     return recorder.result(), {number: torch.stack(rows) for number, rows in signs.items()}, held
 
 
+class DenseRecorder(FlipRecorder):
+    """Counts as on a GPU."""
+
+    def __init__(self, layers, optimizer):
+        super().__init__(layers, optimizer)
+        self.dense = True
+
+
+@pytest.mark.parametrize("recorder", [FlipRecorder, DenseRecorder])
 @pytest.mark.parametrize("kind", ["bso", "t-bso", "latent"])
-def test_every_number_agrees_with_the_plain_account(kind):
-    record, signs, held = train(kind)
+def test_every_number_agrees_with_the_plain_account(kind, recorder):
+    record, signs, held = train(kind, recorder_class=recorder)
     for number, own in signs.items():
         per_update, never, leaving, gaps = plain_account(own)
         epochs = record.epochs[record.epochs["layer"] == number]
@@ -78,6 +88,22 @@ def test_every_number_agrees_with_the_plain_account(kind):
         for least, flips in histogram.items():
             assert flips == sum(least <= gap < 2 * least for gap in gaps)
     assert sum(held.values()) > 0 or kind == "latent"
+
+
+def test_the_way_of_a_gpu_asks_it_nothing():
+    weight = torch.nn.Parameter(torch.randn(50))
+    optimizer = torch.optim.SGD([weight], lr=1.0)
+    found = {}
+    for kind in (FlipRecorder, DenseRecorder):
+        optimizer._optimizer_step_post_hooks.clear()
+        recorder = kind({1: weight}, optimizer)
+        with DeviceReads() as reads:
+            for _ in range(HELD_EVERY):
+                weight.grad = torch.randn(50)
+                optimizer.step()
+        found[kind] = reads.count
+        assert int(recorder.flips.sum()) > 0
+    assert found[DenseRecorder] == 0 < found[FlipRecorder]
 
 
 def test_a_resumed_recorder_ends_as_if_never_interrupted():
