@@ -47,7 +47,7 @@ class _Capturable:
     def _flip(self, p, momentum, threshold):
         if not isinstance(threshold, torch.Tensor):
             threshold = torch.full((), threshold, dtype=p.dtype, device=p.device)
-        super()._flip(p, momentum, torch.where(self._finite, threshold, math.inf))
+        super()._flip(p, momentum, threshold.masked_fill(~self._finite, math.inf))
 
 
 class CapturableBSO(_Capturable, BSO):

@@ -106,7 +106,7 @@ class FlipRecorder:
             part = slice(start, start + p.numel())
             start += p.numel()
             self.flips[number] += self._changed[part].sum()
-            own = torch.where(again[part], bins[part], -1).double()  # histc leaves out what lies below its range
+            own = bins[part].masked_fill(~again[part], -1).double()  # histc leaves out what lies below its range
             self.gaps[number * _BINS : (number + 1) * _BINS] += own.histc(_BINS, -0.5, _BINS - 0.5).long()
         self.last.masked_fill_(self._changed, self.updates)
         self.count += self._changed

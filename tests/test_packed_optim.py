@@ -296,3 +296,11 @@ def test_a_closure_is_called():
 
     optimizer.step(closure)
     assert optimizer.step(closure).item() == -36.0
+
+
+def test_several_ranks_are_refused(monkeypatch):
+    model = pack(torch.nn.Sequential(BinaryLinear(8, 8)))
+    monkeypatch.setattr("torch.distributed.is_initialized", lambda: True)
+    monkeypatch.setattr("torch.distributed.get_world_size", lambda: 2)
+    with pytest.raises(ValueError, match="train in one process"):
+        PackedBSO(model)

@@ -13,6 +13,7 @@ to go on. Do not scale the loss (``torch.amp.GradScaler``): there is no moment a
 """
 
 import torch
+import torch.distributed as dist
 
 from bso_lib.bits import pack_bools
 from bso_lib.optim import BSO, TBSO
@@ -47,6 +48,8 @@ class _InBackward:
         """Take over the packed layers of ``model``; return their bits, which stand for them in the param groups."""
         if momentum_dtype not in (torch.float32, torch.bfloat16):
             raise ValueError(f"momentum_dtype={momentum_dtype!r}: must be torch.float32 or torch.bfloat16")
+        if dist.is_initialized() and dist.get_world_size() > 1:
+            raise ValueError("packed layers flip before gradients can be averaged over ranks: train in one process")
         self.layers, self.momentum_dtype = packed_layers(model), momentum_dtype
         if not self.layers:
             raise ValueError("the model has no packed layers: see bso_lib.packed.pack")
@@ -139,7 +142,7 @@ class PackedBSO(_InBackward, BSO):
     """BSO (Eq. 11, 12) for the packed layers of ``model``; options and errors as :class:`bso_lib.optim.BSO`.
 
     ``momentum_dtype``: torch.float32 or torch.bfloat16; ``seed``: of the latter's random rounding.
-    Raises ValueError for a model without packed layers and another type.
+    Raises ValueError for a model without packed layers, another type, and several ranks.
     """
 
     def __init__(self, model, gamma=5e-7, beta=0.999, momentum_dtype=torch.float32, seed=0):
