@@ -31,10 +31,14 @@ def _library_step(model, flipping, images, labels, time_steps, autocast):
     return lambda: train_batch(model, images, labels, optimizers, time_steps, autocast=autocast)
 
 
+def _network(images, width, time_steps):
+    model = vgg11(10, images.shape[1], width, batch_norm="per-step", time_steps=time_steps)
+    return model.to(images.device, memory_format=torch.channels_last)
+
+
 def _plain(autocast=None, width=1.0, compiled=False):
     def make(images, labels, time_steps):
-        model = vgg11(10, images.shape[1], width, batch_norm="per-step", time_steps=time_steps)
-        model = model.to(images.device, memory_format=torch.channels_last)
+        model = _network(images, width, time_steps)
         if compiled:
             model.compile()
         flipping = TBSO(split_parameters(model)[0], time_steps)
@@ -45,8 +49,7 @@ def _plain(autocast=None, width=1.0, compiled=False):
 
 def _graphed(autocast, width):
     def make(images, labels, time_steps):
-        model = vgg11(10, images.shape[1], width, batch_norm="per-step", time_steps=time_steps)
-        model = model.to(images.device, memory_format=torch.channels_last)
+        model = _network(images, width, time_steps)
         binary, real = split_parameters(model)
         optimizers = [torch.optim.SGD(real, lr=0.1), TBSO(binary, time_steps)]
         step = GraphedStep(model, optimizers, time_steps, autocast=autocast)
