@@ -88,8 +88,8 @@ def can_compile() -> bool:
 def contestants(width=1.0) -> dict[str, Callable]:
     """Return what is compared, by name: ``make(images, labels, time_steps)``, which gives a training step to call.
 
-    With CUDA also the step as a CUDA graph. At full width also the steps that torch.compile makes, where it can (a
-    quarter of a minute each), and those of the other libraries, where they are installed.
+    With CUDA also the step as a CUDA graph. At full width also the steps that torch.compile makes, where it can, which
+    takes a while, and those of the other libraries, where they are installed.
     """
     half = torch.bfloat16
     ours = {
