@@ -31,7 +31,6 @@ FIGURES_99-ledger := verdicts
 EXPERIMENTS := 00-start-here 01-latent-weights 02-gradients-over-time 03-memory 04-how-accurate 05-more-time-steps \
     06-how-sensitive 07-speech 08-regret 09-flips 10-events 11-scale 12-fast-and-small 13-paper-and-code
 NOTEBOOKS := $(EXPERIMENTS) 99-ledger
-SOURCES := $(shell find bso_lib -name '*.py' -o -name '*.csv' -o -name '*.npz')
 BUILD := build/$(PROFILE)
 FIGURES := figures/$(PROFILE)
 pictures = $(foreach figure,$(FIGURES_$(1)),$(FIGURES)/$(1)-$(figure).png)
@@ -44,7 +43,7 @@ shared_cores = $(if $(filter -j%,$(MAKEFLAGS)),GOMP_SPINCOUNT=1000)
 
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help env lab reproduce notebooks dry-run test lint bench tune clean
+.PHONY: help env lab reproduce notebooks dry-run test lint bench tune clean FORCE
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -65,11 +64,16 @@ lab: env ## open the notebooks in JupyterLab
 
 reproduce: $(foreach notebook,$(NOTEBOOKS),$(call pictures,$(notebook))) ## rebuild every figure and the ledger of PROFILE
 ifeq ($(PROFILE),laptop)
-	@$(RUN) -m bso_lib.claims README.md --profile laptop
+	@$(RUN) -m bso_lib.companion.ledger README.md --profile laptop
 endif
 	@echo "figures and ledger of profile $(PROFILE): $(FIGURES)"
 
-$(BUILD)/%.ipynb: notebooks/%.ipynb notebooks/profiles/$(PROFILE).yaml notebooks/run.py $(SOURCES) $(STAMP)
+# The library's code without comments and docstrings: its date changes when what it does changes, and only then.
+build/code: $(STAMP) FORCE
+	@$(RUN) -m bso_lib.experiment.fingerprint $@
+FORCE:
+
+$(BUILD)/%.ipynb: notebooks/%.ipynb notebooks/profiles/$(PROFILE).yaml notebooks/run.py build/code $(STAMP)
 	$(shared_cores) $(RUN) notebooks/run.py $* --profile $(PROFILE)
 
 $(BUILD)/04-how-accurate.ipynb $(BUILD)/05-more-time-steps.ipynb $(BUILD)/09-flips.ipynb $(BUILD)/12-fast-and-small.ipynb: notebooks/tuning/fashion-mini.csv
@@ -101,11 +105,11 @@ dry-run/%:
 	@$(shared_cores) DRY_RUN=1 $(RUN) notebooks/run.py $* --profile paper
 
 test: env ## pass the tests, the notebooks' outputs (nbval) included
-	$(RUN) -m pytest
+	GOMP_SPINCOUNT=1000 $(RUN) -m pytest --numprocesses 2 --dist loadfile
 
 lint: env ## check the style
 	$(RUN) -m ruff check .
-	$(RUN) -m ruff format --check bso_lib tests notebooks/run.py
+	$(RUN) -m ruff format --check bso_lib tests docs notebooks/run.py
 
 bench: env ## measure steps and inference, beside the convolutions alone and other libraries (figures/bench)
 	$(RUN) -m bso_lib.bench --out figures/bench
@@ -113,10 +117,10 @@ bench: env ## measure steps and inference, beside the convolutions alone and oth
 FOUR := --methods "FP, OTTT" "STE + OTTT" "BSO" "T-BSO"
 
 tune: env ## choose each method's settings on validation data again (about an hour)
-	$(RUN) -m bso_lib.tuning --out notebooks/tuning/fashion-mini.csv
-	$(RUN) -m bso_lib.tuning --out notebooks/tuning/fashion-events.csv --dataset fashion-events --time-steps 10 \
+	$(RUN) -m bso_lib.sweep.tuning --out notebooks/tuning/fashion-mini.csv
+	$(RUN) -m bso_lib.sweep.tuning --out notebooks/tuning/fashion-events.csv --dataset fashion-events --time-steps 10 \
 	    --width 0.0625 --epochs 3 --train-size 2000 $(FOUR)
-	$(RUN) -m bso_lib.tuning --out notebooks/tuning/spoken-mini.csv --dataset spoken-mini --time-steps 4 \
+	$(RUN) -m bso_lib.sweep.tuning --out notebooks/tuning/spoken-mini.csv --dataset spoken-mini --time-steps 4 \
 	    --width 0.0625 --epochs 3 --batch-size 64 $(FOUR)
 
 clean: ## delete what is built: build/, figures/quick, figures/teaching (not the environment)

@@ -176,8 +176,6 @@ class TimeStepBatchNorm2d(nn.BatchNorm2d):
     ``time_steps`` raises RuntimeError.
     """
 
-    batch_norm = staticmethod(F.batch_norm)
-
     def __init__(self, num_features, time_steps, eps=1e-5, momentum=0.1):
         super().__init__(num_features, eps=eps, momentum=momentum)
         self.time_steps = time_steps
@@ -192,13 +190,16 @@ class TimeStepBatchNorm2d(nn.BatchNorm2d):
         """Start again at t = 0."""
         self.t = 0
 
-    def forward(self, x):
+    def next_statistics(self):
+        """Return (mean, var) of this time step, which the call may update, and go on to the next."""
         if self.t >= self.time_steps:
             raise RuntimeError(
                 f"time step {self.t} of a network built for time_steps={self.time_steps}: "
                 "call model.reset_state() before each batch"
             )
         t, self.t = self.t, self.t + 1
-        return self.batch_norm(
-            x, self.running_mean[t], self.running_var[t], self.weight, self.bias, self.training, self.momentum, self.eps
-        )
+        return self.running_mean[t], self.running_var[t]
+
+    def forward(self, x):
+        mean, var = self.next_statistics()
+        return F.batch_norm(x, mean, var, self.weight, self.bias, self.training, self.momentum, self.eps)

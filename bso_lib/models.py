@@ -58,15 +58,9 @@ def _norm(channels, batch_norm, time_steps):
 
 
 def vgg11(
-    num_classes=10,
-    in_channels=3,
-    width=1.0,
-    weights="binary",
-    trace="ottt",
-    batch_norm="shared",
-    online=True,
+    num_classes=10, in_channels=3, width=1.0, weights="binary", trace="ottt", batch_norm="shared", online=True,
     time_steps=None,
-):
+):  # fmt: skip
     """Return the paper's VGG-11: 64C3-128C3-AP2-256C3-256C3-AP2-512C3-512C3-AP2-512C3-512C3-GAP-FC.
 
     Each conv is followed by BatchNorm and LIF. The first conv and the classifier are real-valued; the seven convs
@@ -89,15 +83,9 @@ def vgg11(
 
 
 def resnet18(
-    num_classes=1000,
-    in_channels=3,
-    width=1.0,
-    weights="binary",
-    trace="ottt",
-    batch_norm="shared",
-    online=True,
+    num_classes=1000, in_channels=3, width=1.0, weights="binary", trace="ottt", batch_norm="shared", online=True,
     time_steps=None,
-):
+):  # fmt: skip
     r"""Return the spiking ResNet-18 in the shape of Bi-Real Net: each of the 16 binary convs has its own shortcut.
 
         s_l[t] = LIF(I_l)[t],      I_{l+1}[t] = BN(W_l * s_l[t]) + S_l(I_l[t])

@@ -1,5 +1,7 @@
 """Leaky integrate-and-fire neurons, with the presynaptic trace that online training needs."""
 
+import math
+
 import torch
 from torch import nn
 
@@ -27,13 +29,19 @@ class LIF(nn.Module):
 
     ``online=False`` keeps the membrane's graph for BPTT and no trace. The reset is detached in both.
     Between time steps the layer holds u[t], which its backward pass needs anyway, and works out the reset when the
-    next step asks for it. Raises ValueError for an unknown ``trace``.
+    next step asks for it. Raises ValueError for an unknown ``trace``, ``decay`` outside [0, 1], and ``threshold`` or
+    ``alpha`` not above 0.
     """
 
     def __init__(self, trace="ottt", online=True, decay=0.5, threshold=1.0, alpha=ALPHA):
         super().__init__()
         if trace not in TRACES:
             raise ValueError(f"trace={trace!r}: must be one of {', '.join(TRACES)}")
+        if not 0 <= decay <= 1:
+            raise ValueError(f"decay={decay!r}: must be in [0, 1]")
+        for name, value in (("threshold", threshold), ("alpha", alpha)):
+            if not 0 < value < math.inf:
+                raise ValueError(f"{name}={value!r}: must be a finite number above 0")
         self.trace_kind = trace
         self.online = online
         self.decay = decay

@@ -8,6 +8,7 @@
             W    <- -sign(W * M - gamma sqrt(v[t] + eps)) * W        (Eq. 14)
 
 Read: flip a weight exactly when w * M > threshold. sign(0) would put a 0 on the grid, so equality keeps the weight.
+The functions below are these lines; every other place of the library that moves M or flips calls them.
 
 Schedules. Every param group has a factor ``lr`` (1 at the start) so that ``torch.optim.lr_scheduler`` works as it is:
 the step uses gamma_k = lr * gamma and 1 - beta_k = lr * (1 - beta). The factors of the theory (1/sqrt(k)) and of the
@@ -20,6 +21,39 @@ import math
 
 import torch
 from torch.optim import Optimizer
+
+
+def momentum_(M, G, beta):
+    """M <- beta M + (1 - beta) G, in place (Eq. 11, 13)."""
+    if isinstance(beta, torch.Tensor):  # a schedule that lives on the device; alpha has to be the host's
+        return M.mul_(beta).add_(G * (1 - beta))
+    return M.mul_(beta).add_(G, alpha=1 - beta)
+
+
+def second_moment_(v, G, beta2, dim=None):
+    """v <- beta2 v + (1 - beta2) mean(G^2), in place: one number, or one for each row with ``dim`` = 1 (Eq. 14)."""
+    return v.mul_(beta2).add_(G.square().mean(dim, keepdim=dim is not None), alpha=1 - beta2)
+
+
+def threshold(gamma, v, eps):
+    """gamma sqrt(v + eps), what w * M has to exceed in T-BSO (Eq. 14); in BSO it is gamma itself (Eq. 12)."""
+    return gamma * (v + eps).sqrt()
+
+
+def flips(W, M, threshold):
+    """1 where w * M > threshold, else 0, in the type of W: far faster on a CPU than bools (Eq. 12, 14)."""
+    agreement = W * M
+    return torch.gt(agreement, threshold, out=agreement)
+
+
+def flip_(W, M, threshold):
+    """W <- -W where w * M > threshold, in place (Eq. 12, 14)."""
+    return W.addcmul_(W, flips(W, M, threshold), value=-2)  # w - 2 w is -w exactly
+
+
+def scheduled(beta, lr):
+    """beta_k with 1 - beta_k = lr (1 - beta)."""
+    return 1 - lr * (1 - beta)
 
 
 def inverse_sqrt(k: int) -> float:
@@ -43,7 +77,7 @@ def constant(k: int) -> float:
 
 
 class _GridOptimizer(Optimizer):
-    """What BSO and T-BSO share: the checks, the momentum, the flip."""
+    """What BSO and T-BSO share: the checks before anything changes."""
 
     decays: tuple[str, ...] = ()  # names of the options that must lie in [0, 1)
 
@@ -66,48 +100,60 @@ class _GridOptimizer(Optimizer):
 
     def _check_grid(self, parameters):
         for i, p in enumerate(parameters):
+            if not p.is_floating_point():
+                raise ValueError(f"parameter {i} of shape {tuple(p.shape)} is {p.dtype}: must be floating point")
             off_grid = int((p.detach().abs() != 1).sum())
             if off_grid:
                 raise ValueError(
                     f"parameter {i} of shape {tuple(p.shape)} has {off_grid} values that are not exactly -1 or +1: "
-                    "pass only binary weights (see bso_lib.models.split_parameters)"
+                    "pass only binary weights (see bso_lib.split_parameters)"
                 )
 
-    def _parameters_with_gradient(self):
-        """List (group, parameter); raise ValueError, before anything changes, if a gradient is not finite."""
-        pairs = [(group, p) for group in self.param_groups for p in group["params"] if p.grad is not None]
-        if pairs:
-            self._require_finite([p for _, p in pairs])
-        return pairs
+    def _updates(self):
+        """Yield (group, W, state) of each parameter with a gradient, once all gradients are known to be finite.
 
-    def _require_finite(self, parameters):
+        Capturable, the host does not know: where one is not, what the update did is undone on the device.
+        """
+        pairs = [(group, p) for group in self.param_groups for p in group["params"] if p.grad is not None]
+        finite = self._finite([p for _, p in pairs]) if pairs else None
+        for group, p in pairs:
+            state = self.state[p]
+            if "momentum" not in state:
+                self._start(p, state)
+            before = [(x, x.clone()) for x in (p, *state.values())] if self.defaults["capturable"] else ()
+            yield group, p, state
+            for x, old in before:
+                x.copy_(torch.where(finite, x, old))
+
+    def _start(self, p, state):
+        state["momentum"] = torch.zeros_like(p)  # M = 0
+
+    def _finite(self, parameters):
+        """Raise ValueError if a gradient is not finite; capturable, return whether all are, and count if not."""
         # The extremes carry any NaN or infinity; one read of each gradient and one synchronisation in all.
-        extremes = self._extremes(parameters)
-        if not bool(extremes.isfinite().all()):
+        extremes = torch.stack([torch.stack(_in_memory_order(p.grad).aminmax()).float() for p in parameters])
+        finite = extremes.isfinite().all()
+        if self.defaults["capturable"]:
+            if not hasattr(self, "_refused"):
+                self._refused = torch.zeros((), dtype=torch.int64, device=finite.device)
+            self._refused += ~finite
+        elif not bool(finite):
             bad = next(p for p, e in zip(parameters, extremes, strict=True) if not bool(e.isfinite().all()))
             raise ValueError(
                 f"the gradient of a binary parameter of shape {tuple(bad.shape)} is not finite (NaN or infinity): "
                 "no weight and no momentum was changed"
             )
+        return finite
 
-    @staticmethod
-    def _extremes(parameters):
-        """Least and largest value of each gradient, (n, 2)."""
-        return torch.stack([torch.stack(_in_memory_order(p.grad).aminmax()).float() for p in parameters])
-
-    @staticmethod
-    def _update_momentum(state, p, decay):
-        """M <- decay M + (1 - decay) G (Eq. 11, 13)."""
-        if "momentum" not in state:
-            state["momentum"] = torch.zeros_like(p)
-        return state["momentum"].mul_(decay).add_(p.grad, alpha=1 - decay)
-
-    @staticmethod
-    def _flip(p, momentum, threshold):
-        """W <- -W where W * M > threshold (Eq. 12, 14)."""
-        agreement = p * momentum
-        flips = torch.gt(agreement, threshold, out=agreement)  # 1.0 or 0.0: far faster on a CPU than into bools
-        p.addcmul_(p, flips, value=-2)  # w - 2 w is -w exactly
+    def raise_if_refused(self):
+        """Raise ValueError if a capturable optimizer left out updates since the last call; waits for the device."""
+        refused = int(getattr(self, "_refused", 0))
+        if refused:
+            self._refused.zero_()
+            raise ValueError(
+                f"the gradients of binary parameters were not finite (NaN or infinity) in {refused} "
+                f"update{'s' * (refused > 1)}: these changed no weight and no momentum"
+            )
 
 
 def _in_memory_order(x):
@@ -126,45 +172,53 @@ class BSO(_GridOptimizer):
     """Binary Spiking Online optimizer (Eq. 11, 12).
 
     ``params``: tensors exactly on {-1, +1}, or param groups of them. ``gamma``: flip threshold, in units of the
-    gradient. ``beta``: decay of the momentum M. State per parameter: "momentum", its shape.
+    gradient. ``beta``: decay of the momentum M. State per parameter: "momentum", its shape. ``capturable``: never
+    wait for the device, as a CUDA graph needs it: :meth:`step` then does not raise for a gradient that is not finite
+    but changes nothing, and :meth:`raise_if_refused` tells.
     Raises ValueError for gamma < 0, beta outside [0, 1), a parameter off the grid, or (in :meth:`step`, with nothing
     changed) a gradient that is not finite.
     """
 
     decays = ("beta",)
 
-    def __init__(self, params, gamma=5e-7, beta=0.999):
-        super().__init__(params, {"gamma": gamma, "beta": beta, "lr": 1.0})
+    def __init__(self, params, gamma=5e-7, beta=0.999, *, capturable=False):
+        super().__init__(params, {"gamma": gamma, "beta": beta, "lr": 1.0, "capturable": capturable})
 
     @torch.no_grad()
     def step(self, closure=None):
         """Update M and flip, once; returns the closure's loss, if one is given."""
         loss = _closure_loss(closure)
-        for group, p in self._parameters_with_gradient():
-            beta = 1 - group["lr"] * (1 - group["beta"])
-            momentum = self._update_momentum(self.state[p], p, beta)  # Eq. 11
-            self._flip(p, momentum, group["lr"] * group["gamma"])  # Eq. 12
+        for group, W, state in self._updates():
+            M = momentum_(state["momentum"], W.grad, scheduled(group["beta"], group["lr"]))  # Eq. 11
+            flip_(W, M, group["lr"] * group["gamma"])  # Eq. 12
         return loss
 
 
 class TBSO(_GridOptimizer):
     """Temporal-aware BSO (Eq. 13, 14): a threshold per time step, scaled by the gradient's second moment there.
 
-    ``params``: as for :class:`BSO`. ``time_steps``: number T of time steps. ``gamma``: flip threshold, in units of the
-    root mean square gradient. ``beta1``, ``beta2``: decay of M and of v. ``eps``: inside the root; v is as small as
-    1e-14 in practice, so eps must be far below. State per parameter: "momentum", its shape, and "v", (time_steps,).
+    ``params``, ``capturable``: as for :class:`BSO`. ``time_steps``: number T of time steps. ``gamma``: flip threshold,
+    in units of the root mean square gradient. ``beta1``, ``beta2``: decay of M and of v. ``eps``: inside the root; v is
+    as small as 1e-14 in practice, so eps must be far below. State per parameter: "momentum", its shape, and "v",
+    (time_steps,).
     Raises ValueError as :class:`BSO` does, and for time_steps < 1, eps < 0 or t outside 0 .. time_steps - 1.
     """
 
     decays = ("beta1", "beta2")
+    _mean_over = None  # the dimensions of G that v[t] is a mean over: all
 
-    def __init__(self, params, time_steps, gamma=5e-7, beta1=0.999, beta2=0.99999, eps=1e-20):
+    def __init__(self, params, time_steps, gamma=5e-7, beta1=0.999, beta2=0.99999, eps=1e-20, *, capturable=False):
         if isinstance(time_steps, bool) or not isinstance(time_steps, int) or time_steps < 1:
             raise ValueError(f"time_steps={time_steps!r}: must be a whole number, at least 1")
         if not eps >= 0:
             raise ValueError(f"eps={eps!r}: must be at least 0")
         self.time_steps = time_steps
-        super().__init__(params, {"gamma": gamma, "beta1": beta1, "beta2": beta2, "eps": eps, "lr": 1.0})
+        options = {"gamma": gamma, "beta1": beta1, "beta2": beta2, "eps": eps, "lr": 1.0, "capturable": capturable}
+        super().__init__(params, options)
+
+    def _start(self, p, state):
+        super()._start(p, state)
+        state["v"] = torch.zeros(self.time_steps, dtype=p.dtype, device=p.device)
 
     @torch.no_grad()
     def step(self, closure=None, *, t):
@@ -172,19 +226,11 @@ class TBSO(_GridOptimizer):
         if isinstance(t, bool) or not isinstance(t, int) or not 0 <= t < self.time_steps:
             raise ValueError(f"t={t!r}: must be a whole number from 0 to time_steps - 1 = {self.time_steps - 1}")
         loss = _closure_loss(closure)
-        for group, p in self._parameters_with_gradient():
-            state = self.state[p]
-            beta1 = 1 - group["lr"] * (1 - group["beta1"])
-            momentum = self._update_momentum(state, p, beta1)  # Eq. 13
-            v = self._second_moment(state, p, t, group["beta2"])
-            self._flip(p, momentum, self._threshold(group, v))  # Eq. 14
+        for group, W, state in self._updates():
+            self._update(group, W, state, t)
         return loss
 
-    def _second_moment(self, state, p, t, beta2):
-        """v[t] <- beta2 v[t] + (1 - beta2) mean(G[t]^2): one number for the layer."""
-        if "v" not in state:
-            state["v"] = torch.zeros(self.time_steps, dtype=p.dtype, device=p.device)
-        return state["v"][t].mul_(beta2).add_(p.grad.square().mean(), alpha=1 - beta2)
-
-    def _threshold(self, group, v):
-        return group["lr"] * group["gamma"] * (v + group["eps"]).sqrt()
+    def _update(self, group, W, state, t):
+        M = momentum_(state["momentum"], W.grad, scheduled(group["beta1"], group["lr"]))  # Eq. 13
+        v = second_moment_(state["v"][t], W.grad, group["beta2"], self._mean_over)
+        flip_(W, M, threshold(group["lr"] * group["gamma"], v, group["eps"]))  # Eq. 14

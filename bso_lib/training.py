@@ -1,14 +1,13 @@
 """Training one batch online or by BPTT, and evaluation.
 
-A batch is (N, C, H, W), shown unchanged at every time step, or (N, T, C, H, W), one frame per step. On several ranks
-the model is a :class:`bso_lib.parallel.group.Parallel` and the batch this rank's share of it.
+A batch is (N, C, H, W), shown unchanged at every time step, or (N, T, C, H, W), one frame per step.
 """
 
 import torch
 import torch.nn.functional as F
 
+from bso_lib.neurons import LIF
 from bso_lib.optim import TBSO
-from bso_lib.parallel.group import averaging, share, summed, world
 
 TRAININGS = ("online", "accumulated", "bptt")
 
@@ -37,9 +36,8 @@ def online_step(model, images, labels, optimizers, time_steps, real_time=True, a
     model.reset_state()
     total_loss, total_logits = 0.0, 0.0
     for t in range(time_steps):
-        with averaging(model, now=real_time or t == time_steps - 1):
-            loss, logits = _loss(model, images, labels, t, time_steps, autocast, mse_weight)
-            loss.backward()
+        loss, logits = loss_at(model, images, labels, t, time_steps, autocast, mse_weight)
+        loss.backward()
         if real_time:
             apply_gradients(optimizers, t)
         total_loss, total_logits = total_loss + loss.detach(), total_logits + logits.detach()
@@ -51,13 +49,15 @@ def online_step(model, images, labels, optimizers, time_steps, real_time=True, a
 def bptt_step(model, images, labels, optimizers, time_steps, autocast=None, mse_weight=0.0):
     """Train one batch by backpropagation through time (Eq. 5); return (loss, logits) as :func:`online_step`.
 
-    The graphs of all T steps are kept until the one backward, so memory grows with T. ``model`` must have been built
-    with ``online=False``.
+    The graphs of all T steps are kept until the one backward, so memory grows with T. Raises ValueError for a network
+    built with ``online=True``, whose neurons cut the path through time.
     """
+    if any(isinstance(module, LIF) and module.online for module in model.modules()):
+        raise ValueError("training='bptt' needs the gradient through time: build the network with online=False")
     model.reset_state()
     total_loss, total_logits = 0.0, 0.0
     for t in range(time_steps):
-        loss, logits = _loss(model, images, labels, t, time_steps, autocast, mse_weight)
+        loss, logits = loss_at(model, images, labels, t, time_steps, autocast, mse_weight)
         total_loss, total_logits = total_loss + loss, total_logits + logits.detach()
     total_loss.backward()
     apply_gradients(optimizers, 0)
@@ -65,7 +65,8 @@ def bptt_step(model, images, labels, optimizers, time_steps, autocast=None, mse_
     return total_loss.detach(), total_logits
 
 
-def _loss(model, images, labels, t, time_steps, autocast, mse_weight):
+def loss_at(model, images, labels, t, time_steps, autocast=None, mse_weight=0.0):
+    """Return (loss, logits) of time step ``t`` alone: L[t], the cross entropy / T, and the network's answer."""
     x = frame(images, t)
     with torch.autocast(x.device.type, dtype=autocast, enabled=autocast is not None):
         logits = model(x)
@@ -81,7 +82,8 @@ def train_batch(model, images, labels, optimizers, time_steps, training="online"
     """Train one batch by ``training``: "online" (Eq. 9), "accumulated" (Eq. 10) or "bptt"; see the two steps above.
 
     ``autocast``: a lower precision for the forward pass, such as torch.bfloat16. ``mse_weight``: k of the published
-    code's loss (1 - k) cross entropy + k MSE(logits, one-hot). Raises ValueError for an unknown name.
+    code's loss (1 - k) cross entropy + k MSE(logits, one-hot). Raises ValueError for an unknown name, or as
+    :func:`bptt_step`.
     """
     if training not in TRAININGS:
         raise ValueError(f"training={training!r}: must be one of {', '.join(TRAININGS)}")
@@ -103,16 +105,18 @@ def predict(model, images, time_steps, autocast=None):
     return total
 
 
-def evaluate(model, split, time_steps, batch_size=500, autocast=None) -> float:
-    """Return the accuracy in percent on ``split``: argmax of the logits summed over t, running statistics.
-
-    Several ranks evaluate a share of the split each, so all of them must call this.
-    """
+def count_correct(model, batches, time_steps, autocast=None) -> torch.Tensor:
+    """Return for how many images of ``batches`` the argmax of the logits summed over t is right; running statistics."""
     was_training = model.training
     model.eval()
-    correct = torch.zeros((), dtype=torch.int64, device=split.labels.device)
-    for images, labels in split.batches(batch_size * world()[1], share=share):
-        if len(labels):  # fewer images are left than there are ranks
-            correct += (predict(model, images, time_steps, autocast).argmax(1) == labels).sum()
+    correct = 0
+    for images, labels in batches:
+        if len(labels):
+            correct = correct + (predict(model, images, time_steps, autocast).argmax(1) == labels).sum()
     model.train(was_training)
-    return 100 * int(summed(correct)) / len(split)
+    return torch.as_tensor(correct)
+
+
+def evaluate(model, split, time_steps, batch_size=500, autocast=None) -> float:
+    """Return the accuracy in percent on ``split``: argmax of the logits summed over t, running statistics."""
+    return 100 * int(count_correct(model, split.batches(batch_size), time_steps, autocast)) / len(split)

@@ -6,7 +6,7 @@ import socket
 import torch
 import torch.multiprocessing
 
-from bso_lib.parallel.group import TIMEOUT, LostRank, process_group
+from bso_lib.experiment.ranks import TIMEOUT, LostRank, process_group
 
 _START = "forkserver"  # imports torch once for all processes of a test session
 
@@ -27,7 +27,7 @@ def together(function, ranks, folder, *arguments, timeout=TIMEOUT):
 
     A :class:`LostRank` that it raises is returned.
     """
-    torch.multiprocessing.get_context(_START).set_forkserver_preload(["bso_lib.experiments"])
+    torch.multiprocessing.get_context(_START).set_forkserver_preload(["bso_lib.experiment.run"])
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

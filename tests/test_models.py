@@ -5,10 +5,10 @@ import torch
 import torchvision
 from torch import nn
 
+from bso_lib.deploy.network_file import MEGABYTE, packed_size_bytes
 from bso_lib.layers import BinaryConv2d, LatentConv2d, Shortcut, SpikingPool, TimeStepBatchNorm2d, TracedConv2d
 from bso_lib.models import resnet18, spiking_mlp, split_parameters, vgg11
 from bso_lib.neurons import LIF
-from bso_lib.packing import MEGABYTE, packed_size_bytes
 
 
 @pytest.mark.parametrize(("classes", "packed", "full"), [(10, 1.20, 36.91), (100, 1.39, 37.10)])

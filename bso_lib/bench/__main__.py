@@ -11,6 +11,7 @@ import torch
 
 from bso_lib.bench import floor, growth, inference, packed, peers, rivals
 from bso_lib.bench.timing import store
+from bso_lib.experiment.config import PRECISIONS
 
 
 def main():
@@ -26,7 +27,7 @@ def main():
         "packed": lambda: [
             row
             for width in (1.0, 0.25)
-            for precision in packed.PRECISIONS
+            for precision in PRECISIONS
             for row in packed.measure_packed(precision, width, 32, 2, repeats, device=device)
         ],
         "rivals": lambda: rivals.compare(repeats=repeats, device=device),

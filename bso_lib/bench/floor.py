@@ -12,24 +12,19 @@ import torch.nn.functional as F
 from tqdm import tqdm
 
 from bso_lib.bench.timing import seconds_of
-from bso_lib.flips import FlipRecorder
-from bso_lib.job import flipping_layers
-from bso_lib.models import split_parameters, vgg11
-from bso_lib.optim import TBSO
+from bso_lib.experiment.build import Trainer, build_model, flipping_layers
+from bso_lib.experiment.config import RunConfig
+from bso_lib.experiment.flips import FlipRecorder
 from bso_lib.traced import Spikes
-from bso_lib.training import train_batch
 
 
-def training_step(width, batch_size, time_steps, side, channels, device):
-    """Return (step, model, images, optimizers): ``step()`` trains T-BSO online on one fixed batch, channels last."""
+def training(width, batch_size, time_steps, side, channels, device, **settings):
+    """Return (trainer, images, labels): T-BSO trained online, as ``settings`` change it, and one fixed batch."""
     torch.manual_seed(0)
-    model = vgg11(10, channels, width, batch_norm="per-step", time_steps=time_steps)
-    model = model.to(device, memory_format=torch.channels_last)
-    binary, real = split_parameters(model)
-    optimizers = [torch.optim.SGD(real, lr=0.1), TBSO(binary, time_steps)]
+    config = RunConfig(width=width, time_steps=time_steps, batch_norm="per-step", record_flips=False, **settings)
+    trainer = Trainer(config, build_model(config, 10, channels).to(device), batches=1)
     images = torch.randn(batch_size, channels, side, side, device=device).contiguous(memory_format=torch.channels_last)
-    labels = torch.randint(10, (batch_size,), device=device)
-    return (lambda: train_batch(model, images, labels, optimizers, time_steps)), model, images, optimizers
+    return trainer, images, torch.randint(10, (batch_size,), device=device)
 
 
 def convolutions_alone(model, images, time_steps):
@@ -75,7 +70,12 @@ def measure(width, batch_size, time_steps, repeats, side=32, channels=3, device=
 
     ``flip_recording_percent``: what the flip recorder of every run adds to the step.
     """
-    step, model, images, optimizers = training_step(width, batch_size, time_steps, side, channels, device)
+    trainer, images, labels = training(width, batch_size, time_steps, side, channels, device)
+    model = trainer.model
+
+    def step():
+        trainer.step(images, labels)
+
     step()  # warm up, and let spikes be those of a network that trains
     floor = convolutions_alone(model, images, time_steps)
     floor()
@@ -84,7 +84,7 @@ def measure(width, batch_size, time_steps, repeats, side=32, channels=3, device=
         for _ in tqdm(range(repeats), desc=f"width {width:g}", leave=False)
     ]
     ratios = [a / b for a, b in pairs]
-    recorder = _TimedRecorder(flipping_layers(model), optimizers[-1])
+    recorder = _TimedRecorder(flipping_layers(model), trainer.optimizers[-1])
     shares = []
     for _ in range(repeats):
         recorder.seconds = 0.0

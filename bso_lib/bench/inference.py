@@ -8,8 +8,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from bso_lib.bench.timing import in_turn
+from bso_lib.deploy.network_file import load_packed, save_packed
 from bso_lib.models import vgg11
-from bso_lib.packing import load_packed, save_packed
 from bso_lib.training import predict
 
 

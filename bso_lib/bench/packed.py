@@ -11,15 +11,9 @@ import time
 import torch
 from tqdm import tqdm
 
-from bso_lib.bench.floor import convolutions_alone, training_step
+from bso_lib.bench.floor import convolutions_alone, training
 from bso_lib.bench.timing import seconds_of
-from bso_lib.models import split_parameters
-from bso_lib.neurons import LIF
-from bso_lib.packed.layers import pack, packed_layers
-from bso_lib.packed.optim import PackedTBSO
-from bso_lib.training import train_batch
-
-PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16}
+from bso_lib.fast.packed_layers import packed_layers
 
 
 class _Stopwatch:
@@ -54,26 +48,6 @@ def _now():
     return time.perf_counter()
 
 
-def activation_bytes_per_neuron(model, images, time_steps) -> float:
-    """Return what the forward pass of the last time step keeps for its backward, traces included, in bytes per neuron.
-
-    Weights and statistics are not counted. Packed layers must not have an optimizer yet.
-    """
-    model.reset_state()
-    own = {p.untyped_storage().data_ptr() for p in (*model.parameters(), *model.buffers())}
-    for _ in range(time_steps):
-        kept = {}
-
-        def keep(tensor, kept=kept):
-            kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
-            return tensor
-
-        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-            model(images)
-    neurons = sum(module.potential.numel() for module in model.modules() if isinstance(module, LIF))
-    return sum(size for address, size in kept.items() if address not in own) / neurons
-
-
 def measure_packed(precision, width, batch_size, time_steps, repeats, side=32, channels=3, device="cpu") -> list[dict]:
     """Return a row for each kind of training step: medians of its seconds and of its ratio to the convolutions alone.
 
@@ -82,28 +56,20 @@ def measure_packed(precision, width, batch_size, time_steps, repeats, side=32, c
     the shortest convolutions, which other work on the machine disturbs least. ``optimizer_percent``: how much of the
     step the updates of M and W take.
     """
-    autocast = PRECISIONS[precision]
-    torch.manual_seed(0)
-    _, plain, images, optimizers = training_step(width, batch_size, time_steps, side, channels, device)
-    labels = torch.randint(10, (batch_size,), device=device)
-    kinds = {"plain": (plain, optimizers)}
-    for dtype in (torch.float32, torch.bfloat16):
-        model = pack(plain)
-        flipping = PackedTBSO(model, time_steps, momentum_dtype=dtype)
-        kinds[f"packed, {str(dtype)[6:]} momentum"] = (
-            model,
-            [torch.optim.SGD(split_parameters(model)[1], 0.1), flipping],
-        )
+    kinds = {"plain": "no", "packed, float32 momentum": "float32", "packed, bfloat16 momentum": "bfloat16"}
+    scale = (width, batch_size, time_steps, side, channels, device)
+    trainers = {}
+    for kind, packed in kinds.items():  # all from the same weights
+        trainers[kind], images, labels = training(*scale, precision=precision, packed=packed)
 
     def step(kind):
-        model, steppers = kinds[kind]
-        train_batch(model, images, labels, steppers, time_steps, autocast=autocast)
+        trainers[kind].step(images, labels)
 
-    watches = {kind: _Stopwatch(model, steppers[-1]) for kind, (model, steppers) in kinds.items()}
+    watches = {kind: _Stopwatch(trainer.model, trainer.optimizers[-1]) for kind, trainer in trainers.items()}
     for kind in kinds:
         step(kind)  # warm up, and let spikes be those of a network that trains
-    example = copy.deepcopy(plain).to(torch.bfloat16) if autocast else plain
-    floor = convolutions_alone(example, images.to(autocast or images.dtype), time_steps)
+    kept = getattr(torch, precision)
+    floor = convolutions_alone(copy.deepcopy(trainers["plain"].model).to(kept), images.to(kept), time_steps)
     floor()
     seconds = {kind: [] for kind in (*kinds, "convolutions")}
     shares = {kind: [] for kind in kinds}

@@ -11,12 +11,10 @@ import torch
 from bso_lib.bench.peers import PEERS, missing
 from bso_lib.bench.timing import in_turn, ratios
 from bso_lib.bench.two_forward import two_forward_training
-from bso_lib.graphed import WARM_UP, GraphedStep
-from bso_lib.models import split_parameters, vgg11
-from bso_lib.optim import TBSO
-from bso_lib.packed.layers import pack
-from bso_lib.packed.optim import PackedTBSO
-from bso_lib.storage import StorageTracker
+from bso_lib.experiment.build import Trainer, build_model
+from bso_lib.experiment.config import RunConfig
+from bso_lib.fast.graphed import WARM_UP
+from bso_lib.measure.storage import StorageTracker
 from bso_lib.training import train_batch
 
 OURS = "T-BSO, plain"
@@ -26,46 +24,19 @@ GRAPHED = "T-BSO, plain, CUDA graph"
 TWO_FORWARD = "two forward passes"
 
 
-def _library_step(model, flipping, images, labels, time_steps, autocast):
-    optimizers = [torch.optim.SGD(split_parameters(model)[1], lr=0.1), flipping]
-    return lambda: train_batch(model, images, labels, optimizers, time_steps, autocast=autocast)
-
-
-def _network(images, width, time_steps):
-    model = vgg11(10, images.shape[1], width, batch_norm="per-step", time_steps=time_steps)
-    return model.to(images.device, memory_format=torch.channels_last)
-
-
-def _plain(autocast=None, width=1.0, compiled=False):
+def _ours(width, precision="float32", packed="no", compiled=False, graphed=False):
     def make(images, labels, time_steps):
-        model = _network(images, width, time_steps)
+        config = RunConfig(
+            width=width, time_steps=time_steps, batch_norm="per-step", precision=precision, packed=packed,
+            graphed=graphed, record_flips=False,
+        )  # fmt: skip
+        model = build_model(config, 10, images.shape[1]).to(images.device)
+        trainer = Trainer(config, model, batches=1)
         if compiled:
-            model.compile()
-        flipping = TBSO(split_parameters(model)[0], time_steps)
-        return _library_step(model, flipping, images, labels, time_steps, autocast)
-
-    return make
-
-
-def _graphed(autocast, width):
-    def make(images, labels, time_steps):
-        model = _network(images, width, time_steps)
-        binary, real = split_parameters(model)
-        optimizers = [torch.optim.SGD(real, lr=0.1), TBSO(binary, time_steps)]
-        step = GraphedStep(model, optimizers, time_steps, autocast=autocast)
-        for _ in range(WARM_UP + 2):
-            step(images, labels)  # up to the capture
-        return lambda: step(images, labels)
-
-    return make
-
-
-def _packed(momentum_dtype, autocast=None, width=1.0):
-    def make(images, labels, time_steps):
-        model = pack(vgg11(10, images.shape[1], width, batch_norm="per-step", time_steps=time_steps))
-        model = model.to(images.device, memory_format=torch.channels_last)
-        flipping = PackedTBSO(model, time_steps, momentum_dtype=momentum_dtype)
-        return _library_step(model, flipping, images, labels, time_steps, autocast)
+            trainer.model.compile()
+        for _ in range((WARM_UP + 2) * graphed):
+            trainer.step(images, labels)  # up to the capture
+        return lambda: trainer.step(images, labels)
 
     return make
 
@@ -91,17 +62,17 @@ def contestants(width=1.0) -> dict[str, Callable]:
     With CUDA also the step as a CUDA graph. At full width also the steps that torch.compile makes, where it can, which
     takes a while, and those of the other libraries, where they are installed.
     """
-    half = torch.bfloat16
+    half = "bfloat16"
     ours = {
-        OURS: _plain(width=width),
-        PACKED: _packed(torch.float32, width=width),
-        "T-BSO, plain, bfloat16": _plain(half, width),
-        "T-BSO, packed, bfloat16": _packed(half, half, width),
+        OURS: _ours(width),
+        PACKED: _ours(width, packed="float32"),
+        f"{OURS}, bfloat16": _ours(width, half),
+        f"{PACKED}, bfloat16": _ours(width, half, packed=half),
     }
     if width == 1 and can_compile():
-        ours |= {COMPILED: _plain(compiled=True), f"{COMPILED}, bfloat16": _plain(half, compiled=True)}
+        ours |= {COMPILED: _ours(1.0, compiled=True), f"{COMPILED}, bfloat16": _ours(1.0, half, compiled=True)}
     if torch.cuda.is_available():
-        ours |= {GRAPHED: _graphed(None, width), f"{GRAPHED}, bfloat16": _graphed(half, width)}
+        ours |= {GRAPHED: _ours(width, graphed=True), f"{GRAPHED}, bfloat16": _ours(width, half, graphed=True)}
     two_forward = {
         TWO_FORWARD: _two_forward(False, torch.contiguous_format, width),
         f"{TWO_FORWARD}, lean, channels last": _two_forward(True, torch.channels_last, width),

@@ -9,7 +9,7 @@ import pandas as pd
 import torch
 from tqdm import tqdm
 
-from bso_lib.paths import write_atomically
+from bso_lib.data.stored import write_atomically
 
 
 def seconds_of(function, device) -> float:

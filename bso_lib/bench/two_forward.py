@@ -4,8 +4,8 @@ A spiking layer hands on spikes and trace joined to one batch of twice the size.
 runs twice: on the spikes for the output, without a graph, and on the trace for the gradient; the first result then
 takes the place of the second in the graph. ``bso_lib.traced`` needs one convolution for the same.
 
-This is here to be measured against. ``lean=True`` borrows the library's surrogate and optimizer, so that only the
-scheme differs; otherwise both are the equations as one writes them down, operation by operation.
+This is here to be measured against, with the library's optimizer. ``lean=True`` borrows its surrogate as well, so that
+only the scheme differs; otherwise the spike is written as one writes it down, operation by operation.
 """
 
 import torch
@@ -72,14 +72,6 @@ class _WrittenSpike(torch.autograd.Function):
         return grad * sigmoid_derivative(x)
 
 
-class WrittenTBSO(TBSO):
-    """T-BSO whose flip is Eq. 14 as it stands there (a sign of 0 keeps the weight)."""
-
-    @staticmethod
-    def _flip(p, momentum, threshold):
-        p.copy_(-torch.where(p * momentum - threshold > 0, 1.0, -1.0) * p)
-
-
 class JoiningLIF(nn.Module):
     """A :class:`bso_lib.neurons.LIF` with the OTTT trace that returns spikes and trace joined along the batch."""
 
@@ -121,4 +113,4 @@ def two_forward_training(num_classes, in_channels, width, time_steps, lean=False
     model = SpikingNet(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), TwoForwardLinear(previous, num_classes))
     binary = [m.weight for m in model if isinstance(m, TwoForwardConv2d)]
     real = [p for p in model.parameters() if not any(p is weight for weight in binary)]
-    return model, [torch.optim.SGD(real, lr=0.1), (TBSO if lean else WrittenTBSO)(binary, time_steps)]
+    return model, [torch.optim.SGD(real, lr=0.1), TBSO(binary, time_steps)]

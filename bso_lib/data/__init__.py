@@ -6,7 +6,7 @@ from pathlib import Path
 from bso_lib.data.events import load_dvs_cifar10, load_fashion_events
 from bso_lib.data.imagenet import load_imagenet
 from bso_lib.data.images import DatasetMissing, Split, load_fashion_mini, load_torchvision
-from bso_lib.data.random import FACTS, random_splits
+from bso_lib.data.registry import FACTS, random_splits
 from bso_lib.data.speech_commands import load_speech_commands
 from bso_lib.data.spoken_mini import load_spoken_mini
 

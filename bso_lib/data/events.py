@@ -18,7 +18,7 @@ from tqdm import tqdm
 from bso_lib.data import event_camera
 from bso_lib.data.event_camera import EventCamera
 from bso_lib.data.images import DatasetMissing, load_fashion_mini, make_splits
-from bso_lib.data.stored import stored_arrays
+from bso_lib.data.stored import code_without_docstrings, stored_arrays
 
 DVS_SIZE = 48  # of the frames, as in the paper; the sensor has 128 x 128 pixels
 PER_CLASS = (900, 100)  # of CIFAR10-DVS: training and test recordings
@@ -69,8 +69,8 @@ def load_fashion_events(root: Path, frames: int):
         bar = tqdm(range(0, len(images), 500), desc="fashion-events: simulating", leave=False)
         return [transform(events) for i in bar for events in camera.record(images[i : i + 500], first=i)]
 
-    made_by = "".join(Path(module).read_text(encoding="utf-8") for module in (event_camera.__file__, __file__))
-    counts = _stored(root / "fashion-events", frames, f"{asdict(camera)} {made_by}", convert)
+    made_by = f"{asdict(camera)} {code_without_docstrings(event_camera.__file__)}"
+    counts = _stored(root / "fashion-events", frames, made_by, convert)
     n = len(train)
     return make_splits(counts[:n], train.labels, counts[n:], test.labels, train.classes)
 
@@ -151,6 +151,7 @@ def read_all(names: list[str], read: Callable) -> list[np.ndarray]:
 
 
 def _stored(folder, frames, made_by, convert):
-    """Return the frames kept in ``folder`` under what they were ``made_by``, uint8, or make and keep them."""
-    path = folder / f"{frames}-frames-{hashlib.sha256(made_by.encode()).hexdigest()[:16]}.npz"
+    """Return the frames kept in ``folder`` under what they were ``made_by`` and this code, or make and keep them."""
+    made_by = hashlib.sha256(f"{made_by} {code_without_docstrings(__file__)}".encode()).hexdigest()
+    path = folder / f"{frames}-frames-{made_by[:16]}.npz"
     return torch.from_numpy(stored_arrays(path, lambda: {"frames": np.stack(convert())})["frames"])

@@ -4,8 +4,6 @@ The sets of this companion fit in memory, so a batch is an index into a tensor t
 are no worker processes.
 """
 
-import gzip
-import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from importlib import resources
@@ -87,7 +85,7 @@ class Split:
         """Yield (images, labels), normalised; shuffled and augmented when a ``generator`` on the device is given.
 
         A shuffled pass drops the last incomplete batch unless it is the only one, as BatchNorm wants full batches.
-        ``share`` cuts one rank's part from each batch, see :func:`bso_lib.parallel.group.share`; what is drawn is
+        ``share`` cuts one rank's part from each batch, see :func:`bso_lib.experiment.ranks.share`; what is drawn is
         drawn for the whole batch.
         """
         n = len(self)
@@ -181,19 +179,6 @@ def load_fashion_mini():
             torch.from_numpy(arrays[name]) for name in ("train_images", "train_labels", "test_images", "test_labels")
         )
     return make_splits(train_images.unsqueeze(1), train_labels, test_images.unsqueeze(1), test_labels, FASHION_CLASSES)
-
-
-def read_idx(path: Path) -> np.ndarray:
-    """Read an IDX file of unsigned bytes (plain or .gz), the format of MNIST; raises ValueError if it is damaged."""
-    with (gzip.open if path.suffix == ".gz" else open)(path, "rb") as file:
-        content = file.read()
-    if len(content) < 4 or content[:3] != b"\x00\x00\x08":
-        raise ValueError(f"{path} is not an IDX file of unsigned bytes")
-    shape = struct.unpack_from(f">{content[3]}I", content, 4)
-    array = np.frombuffer(content, np.uint8, offset=4 + 4 * len(shape))
-    if array.size != np.prod(shape):
-        raise ValueError(f"{path} announces {shape} values and holds {array.size}: it is cut short or damaged")
-    return array.reshape(shape)
 
 
 _TORCHVISION = {

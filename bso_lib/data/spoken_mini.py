@@ -1,6 +1,6 @@
 """The embedded set spoken-mini: ten command words in many synthetic voices, in noise.
 
-The package holds clean recordings by eSpeak NG (see make_spoken_mini), one for each speaker and word. When the set is
+The package holds clean recordings by eSpeak NG (see docs/embedded-data), one for each speaker and word. When the set is
 loaded, each recording becomes several clips: another speed (and with it pitch), another place within the second, and
 noise of another kind and level. No speaker of the test clips is heard in training.
 """

@@ -1,7 +1,9 @@
-"""Arrays computed once and kept on disk: written atomically, checked when read, computed again when damaged."""
+"""Files that are whole or not there, and arrays kept in them: checked when read, computed again when damaged."""
 
+import ast
 import hashlib
 import io
+import os
 import warnings
 import zipfile
 from collections.abc import Callable
@@ -10,7 +12,24 @@ from pathlib import Path
 import filelock
 import numpy as np
 
-from bso_lib.paths import write_atomically
+
+def write_atomically(path: Path, content: bytes):
+    """Write ``content`` so that ``path`` holds the old bytes or the new ones, at any moment."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    with open(temporary, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+
+
+def code_without_docstrings(path: Path) -> str:
+    """Return what the Python file at ``path`` does, as text that comments, layout and docstrings do not change."""
+    tree = ast.parse(Path(path).read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
+            node.body = node.body[1:]
+    return ast.dump(tree)
 
 
 def content_checksum(arrays) -> str:

@@ -8,7 +8,7 @@ import math
 
 import torch
 
-from bso_lib.optim import BSO, TBSO, constant, inverse_sqrt, stepwise
+from bso_lib.optim import BSO, TBSO, constant, inverse_sqrt, stepwise, threshold
 from bso_lib.regret.problems import vertices
 
 
@@ -50,10 +50,11 @@ class SeedwiseTBSO(TBSO):
     for long runs.
     """
 
-    def _second_moment(self, state, p, t, beta2):
-        if "v" not in state:
-            state["v"] = torch.zeros(self.time_steps, len(p), 1, dtype=p.dtype)
-        return state["v"][t].mul_(beta2).add_(p.grad.square().mean(1, keepdim=True), alpha=1 - beta2)
+    _mean_over = 1
+
+    def _start(self, p, state):
+        super()._start(p, state)
+        state["v"] = torch.zeros(self.time_steps, len(p), 1, dtype=p.dtype)
 
 
 class BSOLearner:
@@ -129,7 +130,7 @@ class TBSOLearner(BSOLearner):
     def scaled_momentum(self):
         """Return what Eq. 16 takes the largest entry of: M_k / sqrt(v_k + eps)."""
         v = self.optimizer.state[self.w]["v"][0]
-        return self.momentum() / (v + self.optimizer.param_groups[0]["eps"]).sqrt()
+        return self.momentum() / threshold(1.0, v, self.optimizer.param_groups[0]["eps"])
 
 
 class FollowTheLeader:

@@ -1,0 +1,65 @@
+"""Claims on bytes and seconds: networks, their training, and this companion's own code."""
+
+from collections.abc import Iterator
+
+from bso_lib.companion.claim import Claim
+from bso_lib.companion.paper import FIGURE4_FACTOR, figure4, published, table2
+
+
+def memory() -> Iterator[Claim]:
+    """Yield the claims on the memory of training, Table 1 and Fig. 4."""
+    steps = "from T = 1 to T = 35"
+    factor = f"{FIGURE4_FACTOR} times"
+    growth = f"factor by which the memory of BPTT grows {steps}"
+    yield Claim("figure4-bptt-growth", "Fig. 4", growth, factor, exact=True)
+    yield Claim(
+        "figure4-text", "Fig. 4", "the two numbers for BPTT give the factor in the text",
+        f"{figure4('BPTT', 35)} GB / {figure4('BPTT', 1)} GB, {factor}", exact=True,
+    )  # fmt: skip
+    for method in ("BSO", "T-BSO"):
+        flat = f"{figure4(method, 1)} GB and {figure4(method, 35)} GB"
+        statement = f"the memory of {method} stays the same {steps}"
+        yield Claim(f"figure4-{method}-flat".lower(), "Fig. 4", statement, flat, exact=True)
+    for row in published("figure4").itertuples():
+        statement = f"training memory of {row.method}, VGG-11, CIFAR-10, T = {row.time_steps}"
+        claim_id = f"figure4-{row.method}-t{row.time_steps}".lower()
+        yield Claim(claim_id, "Fig. 4", statement, f"{row.memory_gb} GB", exact=True)
+    for name, statement, order in (
+        ("weights-real", "BPTT and OTTT hold one real number for each weight", "O(n² L)"),
+        ("weights-binary", "the weights of BSO and T-BSO need a 32nd of the memory of real ones", "O(n² L / 32)"),
+        ("state-bptt", "the computation state of BPTT grows linearly with T", "O(n² L + n L T)"),
+        ("state-online", "the computation state of OTTT and BSO does not depend on T", "O(n² L + n L)"),
+        ("state-t-bso", "the computation state of T-BSO grows by one number per layer and step", "O(n² L + n L + L T)"),
+    ):
+        yield Claim(f"table1-{name}", "Table 1", statement, order, exact=True)
+
+
+def sizes() -> Iterator[Claim]:
+    """Yield the claims on the sizes of networks, Table 2."""
+    for dataset, steps in (("CIFAR-10", 6), ("CIFAR-100", 6), ("DVS-CIFAR10", 10), ("ImageNet", 4)):
+        for method, kind in (("T-BSO", "binary"), ("FP-SNN", "full-precision")):
+            size = table2(dataset, method, steps, "model_size_mb")
+            net = "ResNet-18" if dataset == "ImageNet" else "VGG-11"
+            yield Claim(
+                f"size-{dataset.lower()}-{kind}", "Table 2", f"size of the {kind} {net} for {dataset}",
+                f"{size:.2f} MB", exact=True,
+            )  # fmt: skip
+
+
+def efficiency() -> Iterator[Claim]:
+    """Yield what this companion promises of its own code; nothing is published."""
+    for name, statement in (
+        ("step-near-floor", "a training step takes at most 1.2 times its convolutions alone"),
+        ("step-two-forward", "a training step is 1.6 times faster than with two forward passes"),
+        ("step-compiled", "compiled by torch.compile, it is 1.6 times faster than with two forward passes"),
+        ("step-bfloat16", "in bfloat16, not compiled, it is 2.5 times faster than with two forward passes"),
+        ("step-spikingjelly", "a training step is 1.6 times faster than that of SpikingJelly's OTTT VGG"),
+        ("step-memory", "a packed step needs at most 0.6 of the memory of two forward passes"),
+    ):
+        yield Claim(name, "this companion", statement, "no number")
+    for name, statement in (
+        ("state-bytes", "a packed weight in training needs at most 4.2 bytes, 2.2 with bfloat16 momentum"),
+        ("packed-flips-alike", "packed layers train as the plain ones do, to the bit"),
+        ("packed-file", "a file of a network weighs what Table 2 counts, within 5 %"),
+    ):
+        yield Claim(name, "this companion", statement, "no number", exact=True)

@@ -1,0 +1,70 @@
+"""Claims on why the algorithm works: its weights and gradients, its flips and its regret."""
+
+from collections.abc import Iterator
+
+from bso_lib.companion.claim import Claim
+
+
+def latent_weights() -> Iterator[Claim]:
+    """Yield the claims on what latent weights do and cost."""
+    place = "Sec. 4.1, Fig. 1"
+    yield Claim(
+        "weights-stay-binary", "Algorithm 1", "BSO's and T-BSO's weights are -1 or +1 after training", "no number",
+        exact=True,
+    )  # fmt: skip
+    yield Claim("latent-sign-only", place, "latent weights act only through their sign", "no number", exact=True)
+    yield Claim(
+        "bso-below-latent-memory", place,
+        "BSO keeps fewer bytes per binary weight while it trains than latent weights with momentum do", "no number",
+        exact=True,
+    )  # fmt: skip
+
+
+def gradients() -> Iterator[Claim]:
+    """Yield the claims on gradients over time."""
+    yield Claim(
+        "gradients-differ-in-direction", "Fig. 3",
+        "the weight gradients of different time steps point in different directions", "heat maps, no number",
+    )  # fmt: skip
+    yield Claim(
+        "gradients-differ-in-size", "Fig. 3, Eq. 14",
+        "the weight gradients of different time steps differ in size: one threshold does not fit all", "no number",
+    )  # fmt: skip
+
+
+def flips() -> Iterator[Claim]:
+    """Yield the claims on flips over time."""
+    yield Claim(
+        "decay-settles-weights", "Thm 4.1",
+        "with gamma and 1 - beta falling as 1/sqrt(k), T-BSO's weights flip less and less", "no number",
+    )  # fmt: skip
+
+
+def regret() -> Iterator[Claim]:
+    """Yield the claims on Theorem 4.1, Corollary 4.2 and their proofs."""
+    slow, literal = "1 - beta ~ 1/sqrt(k)", "beta ~ 1/sqrt(k) as in Eq. 30"
+    for bound, average, name, momentum, rate, falls, cases in (
+        (15, 17, "BSO", "|M_k|_inf", "K^(1/2)", "K^(-1/2)", {"linear": slow, "quadratic": slow}),
+        (16, 18, "T-BSO", "|M_k/sqrt(v_k+eps)|_inf", "K^(3/4)", "K^(-1/4)",
+         {"linear": slow, "quadratic": slow, "linear, eq30": literal}),
+    ):  # fmt: skip
+        place, sums = f"Theorem 4.1, Eq. {bound}", f"R(K) <= 2 sum gamma_k + 2 sum {momentum} = O({rate})"
+        below = f"{name}'s regret stays below the right-hand side of Eq. {bound}"
+        yield Claim(f"eq{bound}", place, f"{below}, and that is O({rate}): any convex losses", sums, universal=True)
+        yield Claim(f"eq{bound}-iid-linear", place, f"{below}: i.i.d. linear losses", sums)
+        place, mean = f"Corollary 4.2, Eq. {average}", f"R(K)/K = O({falls})"
+        fast = f"{name}'s average regret falls as {falls}"
+        yield Claim(f"eq{average}", place, f"{fast}: any convex losses", mean, universal=True)
+        for case, reading in cases.items():
+            kind = case.split(",")[0]
+            claim_id = f"eq{average}-iid-{case.replace(', ', '-')}"
+            yield Claim(claim_id, place, f"{fast}: i.i.d. {kind} losses, {reading}", mean)
+    yield Claim(
+        "eq27", "Appendix A, Eq. 27", "BSO's |M_k|_inf is O(1/sqrt(k)): any convex losses", "O(1/sqrt(k))",
+        universal=True,
+    )  # fmt: skip
+    yield Claim(
+        "eq34", "Appendix A, Eq. 34",
+        "T-BSO's |M_k/sqrt(v_k+eps)|_inf falls fast enough for the sum in Eq. 16 to be O(K^(3/4)): any convex losses",
+        "sum |M_k/sqrt(v_k+eps)|_inf = O(K^(3/4))", universal=True,
+    )  # fmt: skip

@@ -1,0 +1,16 @@
+"""One run: ``run(RunConfig(...))``, seeded, cached and resumable, alone or on the ranks of a process group.
+
+config           RunConfig, checked when built
+build            what a run trains with: network, optimizers, schedulers, the step
+published_code   the published code's choices, where they differ from the paper
+flips            which weights flip and when, recorded in every run
+ranks            torchrun's processes: shares of a batch, averaged gradients; rank 0 writes
+synchronised     BatchNorm over the samples of all ranks
+checkpoint       checkpoints that resume exactly
+job              a run under way: an epoch, a checkpoint, an exact resume
+fingerprint      a hash of the code that computes a run
+machine          what of this machine decides a run's digits
+paths            where results lie
+run              from a RunConfig to its result
+command          python -m bso_lib
+"""

@@ -1,0 +1,232 @@
+"""RunConfig: everything that decides a run's result, checked when built."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+
+from bso_lib.data import DATASETS
+from bso_lib.data.images import AUGMENTATIONS
+from bso_lib.models import BATCH_NORMS, MODELS
+from bso_lib.neurons import TRACES
+from bso_lib.training import TRAININGS
+
+WEIGHTS = {"fp": "real", "ste": "latent", "bso": "binary", "t-bso": "binary"}
+SCHEDULES = ("constant", "inverse-sqrt", "stepwise", "cosine")
+MODEL_NAMES = {"vgg11": "VGG-11", "resnet18": "ResNet-18"}
+PRECISIONS = ("float32", "bfloat16")
+EVALUATIONS = ("test", "validation")
+REAL_SCHEDULES = ("cosine", "constant")
+STARTS = ("grid", "kaiming")
+EPS_PLACES = ("inside", "outside")
+SIGNS_OF_ZERO = ("keep", "zero")
+START_MOMENTA = ("keep", "zero")
+PACKED = ("no", "float32", "bfloat16")
+SWITCHES = {"start": "grid", "eps_place": "inside", "sign_of_zero": "keep"}  # of T-BSO, as the paper has them
+ALIKE_IN_PHASES = ("model", "width", "dataset", "evaluate_on", "batch_norm")  # must not change from one to the next
+# What the published code does where the paper's text says otherwise or nothing (see notebook 13).
+PUBLISHED_CODE = {
+    "trace": "ndot-code",
+    "batch_norm": "shared",
+    "schedule": "stepwise",
+    "real_schedule": "constant",
+    "start": "kaiming",
+    "eps": 1e-10,
+    "eps_place": "outside",
+    "sign_of_zero": "zero",
+    "mse_weight": 0.05,
+}
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """Everything that decides a run's result. Wrong values raise one line that names field, value and what is allowed.
+
+    method          "fp" real weights, "ste" latent weights, "bso", "t-bso"
+    training        "online" update at every t (Eq. 9), "accumulated" once per batch (Eq. 10), "bptt"
+    trace           "ottt", "ndot", "none"; without meaning under "bptt"
+    dataset, train_size   name of the set; first train_size images, class-balanced (None: all)
+    evaluate_on     "test", or "validation": images held out from training, see ``bso_lib.data.load_validation``
+    augment         any of "crop", "flip", "cutout"
+    model           "vgg11" or "resnet18"; width, batch_norm, time_steps: see ``bso_lib.models.vgg11``; recordings of
+                     events become time_steps frames
+    start_from      RunConfig of the phase before, or None: start with its final weights and BatchNorm statistics. Its
+                     time_steps must be 1 or the same
+    start_momentum  with start_from, BSO and T-BSO: "keep" M as the phase before left it, or "zero" (see
+                     ``bso_lib.experiment.build``). All else, v and the momentum of SGD, starts anew
+    batch_size      samples of a batch, of all processes together
+    lr, momentum    SGD of the real-valued parameters
+    real_schedule   factor on lr: "cosine" to 0 over the run, step by step, or "constant" (what the published code does)
+    latent_lr, ste_clip   "ste" only: SGD of the latent weights, same momentum; whether Eq. 4 is cut to |w| <= 1
+    gamma, beta1, beta2, eps   BSO (beta = beta1) and T-BSO
+    schedule        factor on gamma and 1 - beta1, or on latent_lr: "constant", "cosine" (to 0 over the run),
+                    "inverse-sqrt" (of the number of batches), "stepwise" (0.1 every step_epochs epochs, published code)
+    start, eps_place, sign_of_zero   "t-bso" only: see ``bso_lib.experiment.published_code``; start "grid" or "kaiming"
+    mse_weight      k of the published code's loss, see ``bso_lib.training.train_batch``
+    precision       "float32", or "bfloat16" for autocast
+    packed          BSO and T-BSO online only: "no", or binary weights as bits with an M of "float32" (the same digits)
+                    or "bfloat16" (rounded at random), see ``bso_lib.fast``; one process, no record_flips
+    record_flips    keep which binary or latent weights flip and when, see ``bso_lib.experiment.flips``
+    snapshot_every  keep the weights at the start and after every so many epochs; 0: only the last ones
+    device          "auto" (CUDA when present), "cpu" or "cuda"
+    graphed         replay each step as a CUDA graph, see ``bso_lib.fast``; CUDA only, one process, no record_flips
+
+    PUBLISHED_CODE holds all of the published code's choices, for ``replace(config, **PUBLISHED_CODE)``.
+    """
+
+    method: str = "t-bso"
+    training: str = "online"
+    trace: str = "ottt"
+    dataset: str = "fashion-mini"
+    train_size: int | None = None
+    evaluate_on: str = "test"
+    augment: tuple[str, ...] = ()
+    model: str = "vgg11"
+    width: float = 1.0
+    batch_norm: str = "shared"
+    time_steps: int = 2
+    epochs: int = 400
+    batch_size: int = 128
+    lr: float = 0.1
+    momentum: float = 0.0
+    real_schedule: str = "cosine"
+    latent_lr: float = 0.1
+    ste_clip: bool = True
+    gamma: float = 5e-7
+    beta1: float = 0.999
+    beta2: float = 0.99999
+    eps: float = 1e-20
+    schedule: str = "constant"
+    step_epochs: int = 50
+    start: str = "grid"
+    eps_place: str = "inside"
+    sign_of_zero: str = "keep"
+    mse_weight: float = 0.0
+    precision: str = "float32"
+    packed: str = "no"
+    record_flips: bool = True
+    snapshot_every: int = 0
+    start_from: "RunConfig | None" = None
+    start_momentum: str = "keep"
+    seed: int = 0
+    device: str = "auto"
+    graphed: bool = False
+
+    def __post_init__(self):
+        object.__setattr__(self, "augment", tuple(self.augment))
+        if isinstance(self.start_from, dict):  # as dataclasses.asdict and JSON have it
+            object.__setattr__(self, "start_from", RunConfig(**self.start_from))
+        for name, allowed in {
+            "method": tuple(WEIGHTS), "training": TRAININGS, "trace": TRACES, "dataset": DATASETS,
+            "evaluate_on": EVALUATIONS, "model": tuple(MODELS), "batch_norm": BATCH_NORMS, "schedule": SCHEDULES,
+            "precision": PRECISIONS, "packed": PACKED,
+            "device": ("auto", "cpu", "cuda"), "real_schedule": REAL_SCHEDULES, "start": STARTS,
+            "eps_place": EPS_PLACES, "sign_of_zero": SIGNS_OF_ZERO, "start_momentum": START_MOMENTA,
+        }.items():  # fmt: skip
+            self._require(name, getattr(self, name) in allowed, f"must be one of {', '.join(allowed)}")
+        for name in self.augment:
+            self._require("augment", name in AUGMENTATIONS, f"must be any of {', '.join(AUGMENTATIONS)}")
+        whole = ["time_steps", "epochs", "batch_size", "step_epochs"]
+        for name in whole if self.train_size is None else [*whole, "train_size"]:
+            value = getattr(self, name)
+            ok = isinstance(value, int) and not isinstance(value, bool) and value >= 1
+            self._require(name, ok, "must be a whole number, at least 1")
+        for name in ("seed", "snapshot_every"):
+            value = getattr(self, name)
+            ok = isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**63
+            self._require(name, ok, "must be a whole number, at least 0 and below 2^63")
+        for name in ("ste_clip", "record_flips", "graphed"):
+            self._require(name, isinstance(getattr(self, name), bool), "must be True or False")
+        for name in ("lr", "latent_lr", "gamma", "eps"):
+            self._require(name, self._number(name) >= 0, "must be a finite number, at least 0")
+        for name in ("momentum", "beta1", "beta2", "mse_weight"):
+            self._require(name, 0 <= self._number(name) < 1, "must be in [0, 1)")
+        for name, paper in SWITCHES.items():
+            allowed = self.method == "t-bso" or getattr(self, name) == paper
+            self._require(name, allowed, f"must be {paper!r} for method {self.method!r}: it is a switch of T-BSO")
+        self._require("width", 1 / 64 <= self._number("width") <= 1, "must be from 1/64 to 1")
+        self._check_start_from()
+        self._check_packed()
+        self._check_graphed()
+        self.resolved_device()
+
+    def _check_start_from(self):
+        before = self.start_from
+        in_use = before is not None and WEIGHTS[self.method] == "binary"
+        allowed = "must be 'keep' without start_from, or for a method without M"
+        self._require("start_momentum", in_use or self.start_momentum == "keep", allowed)
+        if before is None:
+            return
+        self._require("start_from", isinstance(before, RunConfig), "must be a RunConfig or None")
+        pairs = [(name, getattr(before, name), getattr(self, name)) for name in ALIKE_IN_PHASES]
+        pairs.append(("kind of weights", WEIGHTS[before.method], WEIGHTS[self.method]))
+        for name, first, second in pairs:
+            if first != second:
+                raise ValueError(f"RunConfig.start_from: {name} is {first!r} there, {second!r} here: must be the same")
+        if before.time_steps not in (1, self.time_steps):
+            allowed = " or ".join(str(n) for n in sorted({1, self.time_steps}))
+            raise ValueError(f"RunConfig.start_from: time_steps is {before.time_steps} there: must be {allowed}")
+        if self.start != "grid":
+            raise ValueError(f"RunConfig.start={self.start!r}: must be 'grid' with start_from, which gives the weights")
+
+    def _check_packed(self):
+        if self.packed == "no":
+            return
+        for name, needed in {"training": "online", "start_from": None, "record_flips": False, **SWITCHES}.items():
+            self._require("packed", getattr(self, name) == needed, f"needs {name}={needed!r}")
+        self._require("packed", WEIGHTS[self.method] == "binary", "needs method 'bso' or 't-bso'")
+
+    def _check_graphed(self):
+        if not self.graphed:
+            return
+        self._require("graphed", self.device != "cpu", "must be False with device='cpu'")
+        for name, needed in {"record_flips": False, "packed": "no", **SWITCHES}.items():
+            self._require("graphed", getattr(self, name) == needed, f"needs {name}={needed!r}")
+
+    def _number(self, name):
+        value = getattr(self, name)
+        ok = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+        return value if ok else math.nan  # no comparison with nan holds
+
+    def _require(self, name, ok, allowed):
+        if not ok:
+            raise ValueError(f"RunConfig.{name}={getattr(self, name)!r}: {allowed}")
+
+    @property
+    def paper_scale(self) -> bool:
+        """Whether this is the paper's own scale: full width, all images of its data sets, its epochs (Tables 6, 7).
+
+        ImageNet takes two phases: 100 epochs with one time step, then 30. For speech-commands the paper gives no number
+        of epochs; 400 are asked, as elsewhere.
+        """
+        if not (self.train_size is None and self.evaluate_on == "test" and self.width == 1):
+            return False
+        if self.dataset == "imagenet":
+            first = self.start_from
+            trained = first is not None and first.time_steps == 1 and first.epochs >= 100 and first.train_size is None
+            return self.model == "resnet18" and self.epochs >= 30 and trained
+        sets = ("cifar10", "cifar100", "dvs-cifar10", "speech-commands")
+        return self.model == "vgg11" and self.epochs >= 400 and self.dataset in sets
+
+    def conditions(self) -> str:
+        """Return data set and scale in a few words, for the ledger; seeds and device stand beside it."""
+        size = "" if self.train_size is None else f" ({self.train_size} images)"
+        before, phases = self.start_from, ""
+        while before:
+            phases, before = f"{_training_in_words(before)}, then {phases}", before.start_from
+        norm = f"{self.batch_norm} BatchNorm statistics"
+        network = f"{MODEL_NAMES[self.model]} at width {self.width:g}"
+        return f"{self.dataset}{size}, {network}, {phases}{_training_in_words(self)}, {norm}"
+
+    def resolved_device(self) -> str:
+        """Return "cuda" or "cpu"; raises ValueError if CUDA is asked for and absent."""
+        present = torch.cuda.is_available()
+        self._require("graphed", present or not self.graphed, "must be False without a CUDA device")
+        if self.device == "auto":
+            return "cuda" if present else "cpu"
+        self._require("device", self.device == "cpu" or present, "no CUDA device; use 'auto' or 'cpu'")
+        return self.device
+
+
+def _training_in_words(config):
+    return f"T = {config.time_steps}, {config.epochs} epoch{'s' * (config.epochs > 1)}"

@@ -1,0 +1,207 @@
+"""``run(RunConfig(...))``: one training run, seeded, cached and resumable. What the notebooks call.
+
+A run's folder under build/runs is named by the hash of all that decides its digits: configuration, torch version, the
+bso_lib sources that compute it, and the machine (processor and threads, or GPU). So no stale result is served, and none
+of another machine: change the code or the number of threads and it is computed again.
+
+With DRY_RUN=1 in the environment every run is a few steps on random data of the right shape, kept apart from results.
+"""
+
+import hashlib
+import json
+import math
+import time
+import warnings
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import filelock
+import pandas as pd
+import torch
+from safetensors.torch import load_file
+from tqdm import tqdm
+
+from bso_lib.data import load_dataset, load_validation, random_splits
+from bso_lib.data.stored import write_atomically
+from bso_lib.experiment.build import build_model
+from bso_lib.experiment.config import RunConfig
+from bso_lib.experiment.fingerprint import source_fingerprint
+from bso_lib.experiment.flips import FlipRecord
+from bso_lib.experiment.job import MOMENTUM_FILE, WEIGHTS_FILE, Job, snapshot_name
+from bso_lib.experiment.machine import digits_depend_on
+from bso_lib.experiment.paths import dry_run, runs_folder
+from bso_lib.experiment.ranks import agreed, writes
+
+# Taken at import: what a long-lived kernel computes belongs to the code it has loaded, not to a file edited since.
+_CODE = source_fingerprint()
+_DRY_RUN = {"epochs": 2, "batch_size": 2, "train_size": None, "seed": 0, "step_epochs": 1}  # whatever is asked
+_DRY_IMAGES = 4
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """A finished run: ``config``, ``history`` (a row per epoch), final ``accuracy`` (percent), ``provenance``.
+
+    ``flips``: a :class:`bso_lib.experiment.flips.FlipRecord` by number of the conv, or None where nothing flips or none
+    was kept.
+    """
+
+    config: RunConfig
+    history: pd.DataFrame
+    provenance: dict
+    folder: Path
+    flips: FlipRecord | None = None
+
+    @property
+    def accuracy(self) -> float:
+        """Accuracy in percent after the last epoch (not the best one: that would select on the test set)."""
+        return float(self.history["accuracy"].iloc[-1])
+
+    def load_model(self, epoch: int | None = None):
+        """Return the trained network, or the one after ``epoch`` (0: before training), on the CPU, in evaluation mode.
+
+        Raises ValueError for an epoch that ``RunConfig.snapshot_every`` did not keep.
+        """
+        shape = (self.provenance["num_classes"], self.provenance["in_channels"])
+        model = build_model(self.config, *shape)
+        path = self.folder / (WEIGHTS_FILE if epoch is None else snapshot_name(epoch))
+        if not path.exists():
+            raise ValueError(f"no weights of epoch {epoch!r}: the run has snapshot_every={self.config.snapshot_every}")
+        model.load_state_dict(load_file(path))
+        return model.eval()
+
+
+def load_splits(config: RunConfig, root=None):
+    """Return the (train, evaluation) splits of ``config``; random images under DRY_RUN."""
+    if dry_run():
+        return random_splits(config.dataset, _DRY_IMAGES, config.time_steps)
+    train, test = load_dataset(config.dataset, root, frames=config.time_steps)
+    if config.evaluate_on == "validation":
+        train, test = load_validation(config.dataset, train, root)
+    if config.train_size is not None:
+        train, _ = train.first_per_class(max(1, config.train_size // train.num_classes))
+    return train, test
+
+
+def run_key(config: RunConfig) -> str:
+    """Return the name of the run's folder: readable head, then the hash of all that decides the result."""
+    config = _with_device_resolved(config)
+    parts = {"config": asdict(config), "torch": torch.__version__, "code": _CODE}
+    content = json.dumps(parts | {"machine": digits_depend_on(config.device)}, sort_keys=True)
+    return f"{config.method}-{config.training}-{config.dataset}-{hashlib.sha256(content.encode()).hexdigest()[:16]}"
+
+
+def _with_device_resolved(config):
+    before = config.start_from and _with_device_resolved(config.start_from)
+    return replace(config, device=config.resolved_device(), start_from=before)
+
+
+def _dry(config):
+    """Return ``config`` and the phases before it as a few steps."""
+    return replace(config, **_DRY_RUN, start_from=config.start_from and _dry(config.start_from))
+
+
+def load_start(config: RunConfig, root=None, progress: bool = True):
+    """Return (weights, momentum) that ``config.start_from`` ends with, from the cache or computed; None without one.
+
+    Rank 0 reads them for all.
+    """
+    if config.start_from is None:
+        return None
+    folder = run(config.start_from, root, progress).folder
+    return agreed((load_file(folder / WEIGHTS_FILE), load_file(folder / MOMENTUM_FILE)) if writes() else None)
+
+
+def run(config: RunConfig, root=None, progress: bool = True) -> RunResult:
+    """Return the result of ``config``: from the cache, or resumed from its last checkpoint, or computed.
+
+    ``root``: where data sets lie (see ``bso_lib.data.data_root``). Two processes that ask for the same run do it once:
+    the second waits. ``config.start_from`` is a run of its own, and comes first. The ranks of a process group
+    (``torchrun -m bso_lib``) do one run together and all return its result. Raises DatasetMissing without data,
+    ArithmeticError if training diverges, ValueError if the number of ranks does not divide the batch.
+    """
+    if dry_run():
+        config = _dry(config)
+    folder = runs_folder() / run_key(config)
+    if writes():
+        folder.mkdir(parents=True, exist_ok=True)
+    lock = filelock.FileLock(folder / "lock")  # the system frees it when its holder dies
+    if not agreed(writes() and _locked(lock, 0)):
+        if writes():
+            tqdm.write(f"another process computes {folder.name}: waiting for its result")
+        while not agreed(writes() and _locked(lock, 60)):  # in turns: no rank may wait long in one exchange
+            pass
+    try:
+        result = agreed(load_result(config, folder) if writes() else None)
+        return result or _train(config, folder, root, progress and writes())
+    finally:
+        lock.release()
+
+
+def _locked(lock, seconds):
+    try:
+        lock.acquire(timeout=seconds)
+    except filelock.Timeout:
+        return False
+    return True
+
+
+def load_result(config: RunConfig, folder: Path) -> RunResult | None:
+    """Return the result of ``config`` in ``folder``; None, with a warning if it is damaged, where there is none."""
+    path = folder / "result.json"
+    if not path.exists():
+        return None
+    try:
+        stored = json.loads(path.read_text())
+        for name, digest in stored["sha256"].items():
+            if hashlib.sha256((folder / name).read_bytes()).hexdigest() != digest:
+                raise ValueError(f"{name} does not match its checksum")
+        flips = FlipRecord.from_dict(stored["flips"]) if stored["flips"] else None
+        return RunResult(config, pd.DataFrame(stored["history"]), stored["provenance"], folder, flips)
+    except (ValueError, KeyError, FileNotFoundError) as error:
+        warnings.warn(f"{path} is damaged ({error}): the run is computed again", stacklevel=3)
+        return None
+
+
+def _train(config, folder, root, progress):
+    device = config.resolved_device()
+    start = load_start(config, root, progress)
+    train, test = (split.to(device) for split in load_splits(config, root))
+    with torch.random.fork_rng(devices=[torch.cuda.current_device()] if device == "cuda" else []):
+        torch.manual_seed(config.seed)
+        job = Job(config, train, device, start)
+        job.resume(folder)
+        if not job.history:
+            job.snapshot(folder, 0)
+        bar = tqdm(
+            total=config.epochs * job.batches, initial=len(job.history) * job.batches, unit="batch", leave=False,
+            desc=f"{config.method} {config.training} T={config.time_steps} seed {config.seed}", disable=not progress,
+        )  # fmt: skip
+        for epoch in range(len(job.history) + 1, config.epochs + 1):
+            began = time.perf_counter()
+            row = job.train_epoch(train, bar)
+            if not math.isfinite(row["train_loss"]):
+                raise ArithmeticError(f"training diverged in epoch {epoch} (loss {row['train_loss']}): {config}")
+            row["accuracy"] = job.accuracy(test)
+            job.history.append({"epoch": epoch, **row})
+            job.seconds += time.perf_counter() - began
+            job.snapshot(folder, epoch)
+            job.checkpoint(folder, epoch)
+        bar.close()
+    return _finish(folder, job)
+
+
+def _finish(folder, job):
+    """Store the result, drop the checkpoints, and return the result on every rank."""
+    if writes():
+        _store(folder, *job.outcome())
+    return agreed(load_result(job.config, folder) if writes() else None)
+
+
+def _store(folder, stored, files):
+    stored["sha256"] = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
+    for name, content in files.items():
+        write_atomically(folder / name, content)
+    write_atomically(folder / "result.json", json.dumps(stored, indent=1).encode())
+    for checkpoint in folder.glob("checkpoint-*.pt"):
+        checkpoint.unlink()
