@@ -64,7 +64,7 @@ lab: env ## open the notebooks in JupyterLab
 
 reproduce: $(foreach notebook,$(NOTEBOOKS),$(call pictures,$(notebook))) ## rebuild every figure and the ledger of PROFILE
 ifeq ($(PROFILE),laptop)
-	@$(RUN) -m bso_lib.companion.ledger README.md --profile laptop
+	@$(RUN) -m bso_lib.companion.gallery --profile laptop
 endif
 	@echo "figures and ledger of profile $(PROFILE): $(FIGURES)"
 

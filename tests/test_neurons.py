@@ -120,3 +120,19 @@ def test_evaluation_keeps_no_trace_and_reset_forgets():
 def test_an_unknown_trace_is_refused():
     with pytest.raises(ValueError, match="trace='otttt': must be one of ottt, ndot, none, ndot-code"):
         LIF("otttt")
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ({"decay": 2}, r"decay=2: must be in \[0, 1\]"),
+        ({"decay": -0.1}, r"decay=-0.1: must be in \[0, 1\]"),
+        ({"decay": float("nan")}, "decay=nan"),
+        ({"threshold": 0}, "threshold=0: must be a finite number above 0"),
+        ({"threshold": float("inf")}, "threshold=inf"),
+        ({"alpha": -1}, "alpha=-1: must be a finite number above 0"),
+    ],
+)
+def test_settings_without_meaning_are_refused(setting, message):
+    with pytest.raises(ValueError, match=f"^{message}"):
+        LIF(**setting)

@@ -214,3 +214,11 @@ def test_the_published_codes_loss_mixes_in_the_squared_error(tiny_batch, trainin
 def test_an_unknown_training_is_refused(tiny_batch):
     with pytest.raises(ValueError, match="training='rtrl': must be one of online, accumulated, bptt"):
         train_batch(small_net(), *tiny_batch, [], 1, "rtrl")
+
+
+def test_bptt_refuses_a_network_that_cuts_the_path_through_time(tiny_batch):
+    model = vgg11(10, 1, 1 / 16, online=True)
+    before = [p.detach().clone() for p in model.parameters()]
+    with pytest.raises(ValueError, match=r"^training='bptt' needs the gradient through time: build"):
+        train_batch(model, *tiny_batch, [torch.optim.SGD(model.parameters(), lr=0.1)], 2, "bptt")
+    assert all(torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))

@@ -3,16 +3,12 @@
 A notebook calls :func:`record` with what it measured; the rows lie beside the figures, one file per notebook, so that
 notebooks can run side by side. :func:`ledger` joins them with the registry, ``bso_lib.companion.registry.CLAIMS``: what
 nobody recorded is "not run".
-
-    python -m bso_lib.companion.ledger README.md [--profile laptop]      put the ledger between README's markers
 """
 
-import argparse
 import json
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from statistics import mean, stdev
 
 import pandas as pd
@@ -22,7 +18,6 @@ from bso_lib.data.stored import write_atomically
 from bso_lib.experiment.paths import figures_folder
 
 VERDICTS = ("holds", "holds at reduced scale", "does not hold", "false as stated", "never acted", "not run")
-MARKERS = ("<!-- ledger: begin, written by make reproduce -->", "<!-- ledger: end -->")
 
 
 @dataclass(frozen=True)
@@ -144,32 +139,3 @@ def markdown(table: pd.DataFrame, columns: Sequence[str]) -> str:
     for row in table[list(columns)].itertuples(index=False):
         lines.append("| " + " | ".join(str(value).replace("|", "\\|") for value in row) + " |")
     return "\n".join(lines)
-
-
-def insert_ledger(text: str, profile: str) -> str:
-    """Return ``text`` with ``profile``'s ledger, as far as run, between the markers; ValueError if it has none."""
-    begin, end = MARKERS
-    if text.count(begin) != 1 or text.count(end) != 1 or text.index(begin) > text.index(end):
-        raise ValueError(f"the text must hold the lines {begin!r} and {end!r} once, in this order")
-    table = ledger(profile)
-    shown = markdown(table[table["verdict"] != "not run"], ["verdict", "statement", "place", "published", "ours"])
-    head, _, rest = text.partition(begin)
-    return (
-        f"{head}{begin}\n\nAll {len(table)} claims: {counts(table)}. Those that were run:\n\n{shown}\n\n"
-        f"{end}{rest.partition(end)[2]}"
-    )
-
-
-def main():
-    parser = argparse.ArgumentParser(
-        prog="python -m bso_lib.companion.ledger", description="Put the ledger into a text."
-    )
-    parser.add_argument("file", type=Path, help="the text with the two markers, such as README.md")
-    parser.add_argument("--profile", default="laptop")
-    arguments = parser.parse_args()
-    text = insert_ledger(arguments.file.read_text(encoding="utf-8"), arguments.profile)
-    write_atomically(arguments.file, text.encode())
-
-
-if __name__ == "__main__":
-    main()

@@ -78,7 +78,8 @@ def _tbso(config, model):
     return PublishedTBSO(binary, steps, config.eps_place, config.sign_of_zero, **settings)
 
 
-FLIPPING = {"bso": _bso, "t-bso": _tbso}  # methods whose binary weights an optimizer of their own flips
+# Methods whose binary weights an optimizer of their own flips, and how it is made.
+FLIPPING = {"bso": _bso, "t-bso": _tbso}
 
 
 def build_optimizers(config: RunConfig, model, batches: int):

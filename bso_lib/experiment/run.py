@@ -132,7 +132,7 @@ def run(config: RunConfig, root=None, progress: bool = True) -> RunResult:
         while not agreed(writes() and _locked(lock, 60)):  # in turns: no rank may wait long in one exchange
             pass
     try:
-        result = agreed(load_result(config, folder) if writes() else None)
+        result = agreed(load_result(folder) if writes() else None)
         return result or _train(config, folder, root, progress and writes())
     finally:
         lock.release()
@@ -146,8 +146,8 @@ def _locked(lock, seconds):
     return True
 
 
-def load_result(config: RunConfig, folder: Path) -> RunResult | None:
-    """Return the result of ``config`` in ``folder``; None, with a warning if it is damaged, where there is none."""
+def load_result(folder: Path) -> RunResult | None:
+    """Return the finished run in ``folder``; None, with a warning if it is damaged, where there is none."""
     path = folder / "result.json"
     if not path.exists():
         return None
@@ -157,8 +157,9 @@ def load_result(config: RunConfig, folder: Path) -> RunResult | None:
             if hashlib.sha256((folder / name).read_bytes()).hexdigest() != digest:
                 raise ValueError(f"{name} does not match its checksum")
         flips = FlipRecord.from_dict(stored["flips"]) if stored["flips"] else None
-        return RunResult(config, pd.DataFrame(stored["history"]), stored["provenance"], folder, flips)
-    except (ValueError, KeyError, FileNotFoundError) as error:
+        config, history = RunConfig(**stored["config"]), pd.DataFrame(stored["history"])
+        return RunResult(config, history, stored["provenance"], folder, flips)
+    except (ValueError, KeyError, TypeError, FileNotFoundError) as error:
         warnings.warn(f"{path} is damaged ({error}): the run is computed again", stacklevel=3)
         return None
 
@@ -195,7 +196,7 @@ def _finish(folder, job):
     """Store the result, drop the checkpoints, and return the result on every rank."""
     if writes():
         _store(folder, *job.outcome())
-    return agreed(load_result(job.config, folder) if writes() else None)
+    return agreed(load_result(folder) if writes() else None)
 
 
 def _store(folder, stored, files):

@@ -73,7 +73,7 @@ def launch(config: RunConfig, processes: int = 2, cache: Path | str | None = Non
         output = start("bso_lib", arguments, processes)
         # By the name that it printed: with another number of threads than this process has, it is another run.
         folder = runs_folder() / output.rpartition(KEPT_AS)[2].strip()
-        return Launched(shell_command("bso_lib", arguments, processes), output, load_result(config, folder))
+        return Launched(shell_command("bso_lib", arguments, processes), output, load_result(folder))
 
 
 def count_bytes(weights: int, processes: list[int]) -> pd.DataFrame:

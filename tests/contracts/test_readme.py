@@ -1,35 +1,57 @@
-"""README's ten lines run as printed, and what it points to exists."""
+"""README's example runs as printed, its numbers are the figures', and what it and the other pages point to exists."""
 
 import re
 import subprocess
 import sys
 from pathlib import Path
 
+import pandas as pd
+import pytest
+
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
+PAGES = ["README.md", "CHANGELOG.md", "docs/scale.md", "docs/contributing.md", "figures/laptop/README.md"]
 
 
-def test_the_ten_lines_run_as_printed(tmp_path):
+def test_it_is_short():
+    assert len(README.splitlines()) <= 150
+    assert README.index("![") < README.index("## Two commands") < 2600  # one picture, on the first screen
+
+
+def test_the_example_runs_as_printed(tmp_path):
     (code,) = re.findall(r"```python\n(.*?)```", README, flags=re.S)
-    assert len(code.splitlines()) == 10
-    check = "print(sorted(binary[0].unique().tolist()), len(optimizers[0].state))"
+    check = "print(sorted(binary[0].unique().tolist()), len(optimizers[1].state), tuple(logits.shape))"
     done = subprocess.run([sys.executable, "-c", code + check], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert done.stdout == "[-1.0, 1.0] 1\n"
+    assert done.stdout == "[-1.0, 1.0] 1 (32, 2)\n"
 
 
-def test_links_and_pictures_exist():
-    for target in re.findall(r"\]\(([^)#]+)\)", README):
+def test_the_result_is_that_of_the_figure_above_it():
+    table = pd.read_csv(ROOT / "figures" / "laptop" / "04-how-accurate-accuracy.csv")
+    ours = table[(table["source"] == "ours") & (table["width"] == 0.125)]
+    means = ours.groupby("method")["accuracy"].mean()
+    (result,) = re.findall(r"\*\*The result in three sentences\.\*\*(.*?)\n\n", README, flags=re.S)
+    quoted = [float(number) for number in re.findall(r"(\d+\.\d)\s%", result)]
+    expected = [means["T-BSO"], means["BSO"], means["STE + OTTT"], means["FP, NDOT"]]
+    assert quoted == pytest.approx(expected, abs=0.051)
+    assert set(ours.groupby("method")["seed"].count()) == {2}
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_and_pictures_exist(page):
+    for target in re.findall(r"\]\(([^)#]+)[)#]", (ROOT / page).read_text()):
         if "://" not in target:
-            assert (ROOT / target).exists(), target
+            assert ((ROOT / page).parent / target).exists(), target
 
 
-def test_the_tree_is_the_tree():
+def test_the_rooms_are_the_rooms():
     (tree,) = re.findall(r"```text\n(.*?)```", README, flags=re.S)
-    named = set(re.findall(r"^    (\w+\.py)", tree, flags=re.M))
-    modules = {p.name for p in (ROOT / "bso_lib").glob("*.py")} - {"__init__.py"}
-    assert named == modules
+    files = {p.name for p in (ROOT / "bso_lib").glob("*.py")} - {"__init__.py", "__main__.py"}
+    assert set(re.findall(r"(\w+\.py)", tree)) == files
     packages = {f"{p.parent.name}/" for p in (ROOT / "bso_lib").glob("*/__init__.py")}
-    assert packages <= set(re.findall(r"^    (\w+/) ", tree, flags=re.M))
-    for listed in re.findall(r"^    (\S+)", tree, flags=re.M):
-        assert (ROOT / "bso_lib" / listed).exists(), listed
+    assert set(re.findall(r"^(\w+/)", tree, flags=re.M)) == packages
+
+
+def test_every_notebook_is_in_the_table():
+    listed = re.findall(r"^\| \[\d\d\]\(notebooks/(\S+)\.ipynb\)", README, flags=re.M)
+    assert listed == sorted(path.stem for path in (ROOT / "notebooks").glob("*.ipynb"))

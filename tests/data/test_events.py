@@ -143,6 +143,15 @@ def test_recordings_are_split_by_their_number_and_resized(on_disk, reader):
     assert int(train.images[:, :, 0].sum()) == 0  # all were ON
 
 
+def test_kept_frames_are_those_of_the_code_that_converts(on_disk, reader, monkeypatch):
+    load_dataset("dvs-cifar10", on_disk, frames=2)
+    load_dataset("dvs-cifar10", on_disk, frames=2)
+    assert len(list(on_disk.glob("CIFAR10DVS/*.npz"))) == 1
+    monkeypatch.setattr(events, "code_without_docstrings", lambda path: "another way to convert")
+    load_dataset("dvs-cifar10", on_disk, frames=2)
+    assert len(list(on_disk.glob("CIFAR10DVS/*.npz"))) == 2
+
+
 def test_the_real_decoder_reads_the_same(on_disk):
     pytest.importorskip("aedat")
     _, test = load_dataset("dvs-cifar10", on_disk, frames=2)
