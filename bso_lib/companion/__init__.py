@@ -6,4 +6,5 @@ accuracy_claims, theory_claims, cost_claims    every claim that is judged
 registry          all of them by their id
 figures           one look, and where each number comes from
 ledger            a verdict on each claim
+    gallery     all figures of a profile and the whole ledger on one page
 """
