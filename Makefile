@@ -1,5 +1,5 @@
 # make            lists the targets
-# make reproduce  rebuilds every figure, the ledger and README's copy of it (PROFILE=quick|laptop|paper)
+# make reproduce  rebuilds every figure and the page with all of them and the ledger (PROFILE=quick|laptop|paper)
 
 PROFILE ?= laptop
 PYTHON ?= python3
@@ -11,7 +11,7 @@ ifeq ($(filter $(PROFILE),quick laptop paper),)
 $(error PROFILE=$(PROFILE): must be quick, laptop or paper)
 endif
 
-# The figures of each notebook; tests/test_notebooks.py checks this list against what the notebooks save.
+# The figures of each notebook; tests/contracts/test_notebooks.py checks this list against what the notebooks save.
 FIGURES_00-start-here := neuron flip-rule small-network trained-network
 FIGURES_01-latent-weights := magnitude scale
 FIGURES_02-gradients-over-time := direction size
@@ -105,7 +105,7 @@ dry-run/%:
 	@$(shared_cores) DRY_RUN=1 $(RUN) notebooks/run.py $* --profile paper
 
 test: env ## pass the tests, the notebooks' outputs (nbval) included
-	GOMP_SPINCOUNT=1000 $(RUN) -m pytest --numprocesses 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(RUN) -m pytest --numprocesses 2 --dist loadfile
 
 lint: env ## check the style
 	$(RUN) -m ruff check .

@@ -36,19 +36,12 @@ class _TracedConv2d(torch.autograd.Function):
     def backward(ctx, grad_out):
         trace, weight = ctx.saved_tensors
         stride, padding, dilation, groups = ctx.geometry
+        geometry = (stride, padding, dilation, False, [0, 0], groups)
+        wanted = (ctx.needs_input_grad[0], ctx.needs_input_grad[2], False)
         # Under autocast the forward ran in grad_out's type; casts are no-ops otherwise.
+        trace, used = trace.to(grad_out.dtype), weight.to(grad_out.dtype)
         grad_spikes, grad_weight, _ = torch.ops.aten.convolution_backward(
-            grad_out,
-            trace.to(grad_out.dtype),
-            weight.to(grad_out.dtype),
-            None,
-            stride,
-            padding,
-            dilation,
-            False,
-            [0, 0],
-            groups,
-            (ctx.needs_input_grad[0], ctx.needs_input_grad[2], False),
+            grad_out, trace, used, None, *geometry, wanted
         )
         if grad_weight is not None:
             grad_weight = grad_weight.to(weight.dtype)

@@ -4,7 +4,6 @@ import os
 from pathlib import Path
 
 from bso_lib.data.events import load_dvs_cifar10, load_fashion_events
-from bso_lib.data.imagenet import load_imagenet
 from bso_lib.data.images import DatasetMissing, Split, load_fashion_mini, load_torchvision
 from bso_lib.data.registry import FACTS, random_splits
 from bso_lib.data.speech_commands import load_speech_commands
@@ -43,6 +42,8 @@ def load_dataset(name: str, root=None, download: bool = False, frames: int = 10)
     if name == "speech-commands":
         return load_speech_commands(data_root(root), download)
     if name == "imagenet":
+        from bso_lib.data.imagenet import load_imagenet  # and torchvision with it, which takes seconds
+
         return load_imagenet(data_root(root))
     return load_torchvision(name, data_root(root), download)
 

@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-import torchvision
 
 FASHION_CLASSES = ("T-shirt", "trousers", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "boot")
 AUGMENTATIONS = ("crop", "flip", "cutout")
@@ -50,13 +49,7 @@ class Split:
 
     def to(self, device):
         """Return the split on ``device``."""
-        return replace(
-            self,
-            images=self.images.to(device),
-            labels=self.labels.to(device),
-            mean=self.mean.to(device),
-            std=self.std.to(device),
-        )
+        return replace(self, **{name: getattr(self, name).to(device) for name in ("images", "labels", "mean", "std")})
 
     def first_per_class(self, count: int):
         """Return (kept, rest): the first ``count`` images of each class, and all others, in their order.
@@ -181,18 +174,20 @@ def load_fashion_mini():
     return make_splits(train_images.unsqueeze(1), train_labels, test_images.unsqueeze(1), test_labels, FASHION_CLASSES)
 
 
-_TORCHVISION = {
-    "fashion-mnist": (torchvision.datasets.FashionMNIST, "FashionMNIST/raw/*-ubyte"),
-    "cifar10": (torchvision.datasets.CIFAR10, "cifar-10-batches-py"),
-    "cifar100": (torchvision.datasets.CIFAR100, "cifar-100-python"),
+_TORCHVISION = {  # the class, and where it keeps its files
+    "fashion-mnist": ("FashionMNIST", "FashionMNIST/raw/*-ubyte"),
+    "cifar10": ("CIFAR10", "cifar-10-batches-py"),
+    "cifar100": ("CIFAR100", "cifar-100-python"),
 }
 
 
 def load_torchvision(name: str, root: Path, download: bool = False):
     """Load a torchvision set from ``root``; raises :class:`DatasetMissing` if it is absent or fails its checksum."""
-    dataset, looked_for = _TORCHVISION[name]
+    from torchvision import datasets  # takes seconds, which runs on the embedded sets need not wait
+
+    kind, looked_for = _TORCHVISION[name]
     try:
-        train, test = (dataset(str(root), train=t, download=download) for t in (True, False))
+        train, test = (getattr(datasets, kind)(str(root), train=t, download=download) for t in (True, False))
     except RuntimeError as error:
         raise DatasetMissing(
             f"{name} not found or damaged: looked for {root / looked_for} ({error}). "

@@ -8,18 +8,7 @@ from collections.abc import Iterator
 import torch
 from torch import nn
 
-from bso_lib.layers import (
-    BinaryConv2d,
-    BinaryLinear,
-    LatentConv2d,
-    LatentLinear,
-    Shortcut,
-    SpikingPool,
-    TimeStepBatchNorm2d,
-    TracedConv2d,
-    TracedLinear,
-    UnclippedLatentConv2d,
-)
+from bso_lib import layers as ours
 from bso_lib.models import SpikingNet
 from bso_lib.neurons import LIF
 
@@ -28,27 +17,31 @@ _LINEAR = ("in_features", "out_features")
 _NORM = ("num_features", "eps", "momentum", "affine", "track_running_stats")
 # Each kind of layer with the arguments that build it.
 ARGUMENTS = {
-    BinaryConv2d: _CONV,
-    TracedConv2d: _CONV,
+    ours.BinaryConv2d: _CONV,
+    ours.TracedConv2d: _CONV,
     nn.Conv2d: (*_CONV, "bias", "padding_mode"),
-    BinaryLinear: _LINEAR,
-    TracedLinear: (*_LINEAR, "bias"),
+    ours.BinaryLinear: _LINEAR,
+    ours.TracedLinear: (*_LINEAR, "bias"),
     nn.Linear: (*_LINEAR, "bias"),
     nn.BatchNorm1d: _NORM,
     nn.BatchNorm2d: _NORM,
-    TimeStepBatchNorm2d: ("num_features", "time_steps", "eps", "momentum"),
+    ours.TimeStepBatchNorm2d: ("num_features", "time_steps", "eps", "momentum"),
     nn.LayerNorm: ("normalized_shape", "eps", "elementwise_affine", "bias"),
     LIF: ("trace", "online", "decay", "threshold", "alpha"),
-    SpikingPool: ("size",),
+    ours.SpikingPool: ("size",),
     nn.AvgPool2d: ("kernel_size", "stride", "padding", "ceil_mode", "count_include_pad", "divisor_override"),
     nn.Flatten: ("start_dim", "end_dim"),
     nn.ReLU: (),
     nn.Tanh: (),
 }
 # A latent network computes with the signs of its weights alone, so that is what is left of it after training.
-DEPLOYED_AS = {LatentConv2d: BinaryConv2d, UnclippedLatentConv2d: BinaryConv2d, LatentLinear: BinaryLinear}
+DEPLOYED_AS = {
+    ours.LatentConv2d: ours.BinaryConv2d,
+    ours.UnclippedLatentConv2d: ours.BinaryConv2d,
+    ours.LatentLinear: ours.BinaryLinear,
+}
 _KINDS = {kind.__name__: kind for kind in ARGUMENTS}
-_SHORTCUT, _WAYS = Shortcut.__name__, ("body", "shortcut")
+_SHORTCUT, _WAYS = ours.Shortcut.__name__, ("body", "shortcut")
 _ALL_KINDS = ", ".join((*_KINDS, _SHORTCUT))
 
 
@@ -74,7 +67,7 @@ def _described(sequence, prefix):
     described = []
     for number, layer in enumerate(sequence):
         kind, path = DEPLOYED_AS.get(type(layer), type(layer)), f"{prefix}{number}"
-        if kind is Shortcut:
+        if kind is ours.Shortcut:
             arguments = {way: _described(getattr(layer, way), f"{path}.{way}.") for way in _WAYS}
         elif kind in ARGUMENTS:
             arguments = {name: _argument(layer, name) for name in ARGUMENTS[kind]}
@@ -113,7 +106,7 @@ def _built(layers, prefix):
         arguments, path = dict(layer), f"{prefix}{number}"
         kind = arguments.pop("kind")
         if kind == _SHORTCUT:
-            built.append(Shortcut(*(nn.Sequential(*_built(arguments[way], f"{path}.{way}.")) for way in _WAYS)))
+            built.append(ours.Shortcut(*(nn.Sequential(*_built(arguments[way], f"{path}.{way}.")) for way in _WAYS)))
         elif kind in _KINDS:
             built.append(_KINDS[kind](**arguments))
         else:

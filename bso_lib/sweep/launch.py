@@ -1,6 +1,5 @@
 """Start processes from a notebook or a script, as torchrun does from a shell; return what they printed or computed."""
 
-import contextlib
 import json
 import os
 import shlex
@@ -8,6 +7,7 @@ import subprocess
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from unittest import mock
 
 import pandas as pd
 
@@ -68,7 +68,7 @@ def launch(config: RunConfig, processes: int = 2, cache: Path | str | None = Non
 
     ``cache``: see BSO_CACHE; a folder of its own makes sure that the run is computed. Raises as :func:`start`.
     """
-    with _environment(BSO_CACHE=cache):
+    with mock.patch.dict(os.environ, {} if cache is None else {"BSO_CACHE": str(cache)}):
         arguments = settings(config)
         output = start("bso_lib", arguments, processes)
         # By the name that it printed: with another number of threads than this process has, it is another run.
@@ -83,14 +83,3 @@ def count_bytes(weights: int, processes: list[int]) -> pd.DataFrame:
         found = json.loads(start("bso_lib.measure.communication", ["--weights", str(weights)], n))
         rows += [(n, exchange, sent) for exchange, sent in found["bytes"].items()]
     return pd.DataFrame(rows, columns=["ranks", "exchange", "bytes"])
-
-
-@contextlib.contextmanager
-def _environment(**values):
-    before = {name: os.environ.get(name) for name in values}
-    os.environ.update({name: str(value) for name, value in values.items() if value is not None})
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            os.environ.pop(name, None) if value is None else os.environ.update({name: value})

@@ -203,7 +203,7 @@ def test_the_check_command_reports_in_one_line(tmp_path):
 
 
 def test_a_run_on_it_resumes_to_the_same_images(whole, monkeypatch, tmp_path):
-    monkeypatch.setattr("bso_lib.data.load_imagenet", load)
+    monkeypatch.setattr("bso_lib.data.imagenet.load_imagenet", load)
     config = RunConfig(
         model="resnet18", dataset="imagenet", width=1 / 64, time_steps=1, epochs=2, batch_size=4,
         augment=("crop", "flip"), device="cpu",
