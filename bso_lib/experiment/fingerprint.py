@@ -6,12 +6,12 @@ python -m bso_lib.experiment.fingerprint FILE     write the hash of the whole li
 import ast
 import hashlib
 import sys
+from importlib import resources
 from pathlib import Path
 
-import bso_lib
 from bso_lib.data.stored import code_without_docstrings, write_atomically
 
-PACKAGE = Path(bso_lib.__file__).parent
+PACKAGE = Path(str(resources.files("bso_lib")))
 ENTRY = "bso_lib.experiment.run"
 
 

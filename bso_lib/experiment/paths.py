@@ -1,14 +1,13 @@
 """Where results lie: under the checkout or, for an installed package, the user's folders."""
 
 import os
+from importlib import resources
 from pathlib import Path
-
-import bso_lib
 
 
 def checkout() -> Path | None:
     """Return the folder of the Makefile and the notebooks that the library lies in; None for an installed package."""
-    folder = Path(bso_lib.__file__).parents[1]
+    folder = Path(str(resources.files("bso_lib"))).parent
     return folder if (folder / "Makefile").exists() and (folder / "notebooks").exists() else None
 
 

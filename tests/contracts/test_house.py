@@ -54,8 +54,7 @@ def test_imports_run_one_way(path):
     if inside == ("__init__",):
         return  # the door
     for name in imports(path):
-        if len(name) == 1:
-            continue  # the package itself, for its folder
+        assert len(name) > 1, f"{inside} imports the door"
         assert name[1] in METHOD + ROOMS, f"{inside} goes through the door for {name}"
         if len(inside) == 1 and inside[0] in METHOD:
             assert name[1] in METHOD, f"the method's {inside[0]} imports the room {name[1]}"
