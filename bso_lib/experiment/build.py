@@ -135,7 +135,7 @@ class Trainer:
         config = self.config
         arguments = (time_steps or config.time_steps, config.training, self.autocast, config.mse_weight)
         if config.graphed and self._graph is None:
-            self._graph = GraphedStep(self.model, self.optimizers, *arguments)
+            self._graph = GraphedStep(self._network, self.optimizers, *arguments)
         if self._graph:
             found = self._graph(images, labels)
         else:

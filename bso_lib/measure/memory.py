@@ -4,7 +4,7 @@
     account_step(config, device="fake")            the same step on fake tensors: the paper's scale on any laptop
     allocated_rise(config, device)                 what PyTorch's own allocator says about the same step
 
-The step is ``bso_lib.training.train_batch`` with the network and the optimizers of ``bso_lib.experiment.run.run``: what
+The step is ``bso_lib.training.train_batch`` with the network and the optimizers of ``bso_lib.run``: what
 is counted is what runs. Counted are tensors; not the scratch memory inside a kernel (a reordered weight, cuDNN's
 workspace), which ``allocated_rise`` sees as far as PyTorch's allocator gives it, and not the framework itself.
 """

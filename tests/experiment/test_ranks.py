@@ -109,8 +109,10 @@ def one_thread():
     """Compute as each rank does: the number of threads is part of a run's name, the number of ranks is not."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

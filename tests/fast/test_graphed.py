@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 from torch.fx.experimental.proxy_tensor import make_fx
+from torch.nn.parallel import DistributedDataParallel
 from torch.optim.lr_scheduler import LambdaLR
 from tqdm import tqdm
 
@@ -212,6 +213,21 @@ def test_a_step_asks_the_host_nothing(device, monkeypatch):
         assert {state["momentum"].device.type, state["v"].device.type, flipping._refused.device.type} == {device}
         with pytest.raises(DataDependentOutputException):
             flipping.raise_if_refused()  # the question is asked here, and only here
+
+
+def test_several_ranks_are_refused_not_trained_apart(monkeypatch):
+    class Averaged(DistributedDataParallel):
+        def __init__(self, model):  # a process group is not needed to be refused
+            torch.nn.Module.__init__(self)
+            self.module = model
+
+    monkeypatch.setattr(build, "parallel", lambda model, every: Averaged(model))
+    with monkeypatch.context() as patch:
+        patch.setattr(torch.cuda, "is_available", lambda: True)
+        config = RunConfig(width=1 / 32, graphed=True, record_flips=False)
+    trainer = build.Trainer(config, build.build_model(config, 10, 1), batches=1)
+    with pytest.raises(ValueError, match="a step of several processes cannot be a CUDA graph"):
+        trainer.step(torch.randn(2, 1, 16, 16), torch.tensor([0, 1]))
 
 
 def test_a_run_replays_its_steps(monkeypatch):
