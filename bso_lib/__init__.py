@@ -20,6 +20,7 @@ Every other concern has a room of its own; each imports from the method and from
     data         what networks see: images, events, speech, ImageNet
     fast         the same numbers sooner and in fewer bytes: packed bits, CUDA graphs
     deploy       a trained network leaves: one bit per weight, NIR, operations counted
+    exact        training whose every sum is a sum of whole numbers: the same bits on every machine
     experiment   one run: RunConfig, checkpoints, cache, several ranks
     measure      instruments: flips, gradients over time, latent weights, memory, communication
     sweep        many runs: comparison, tuning, planning, cluster

@@ -68,12 +68,16 @@ class LIF(nn.Module):
     def forward(self, current: torch.Tensor) -> Spikes:
         previous = self.potential
         potential = current if previous is None else torch.add(current, self.membrane, alpha=self.decay)  # Eq. 2
-        spikes = spike(potential, self.threshold, self.alpha)  # Eq. 3
+        spikes = self.fire(potential)
         self.potential = potential.detach() if self.online else potential
         if not self.online or self.trace_kind == "none" or not torch.is_grad_enabled():
             return Spikes(spikes)
         self._update_trace(spikes.detach(), previous)
         return Spikes(spikes, self.trace)
+
+    def fire(self, potential):
+        """Return the spikes of ``potential`` (Eq. 3), differentiable through the surrogate."""
+        return spike(potential, self.threshold, self.alpha)
 
     @torch.no_grad()
     def _update_trace(self, spikes, previous):
@@ -82,10 +86,13 @@ class LIF(nn.Module):
         elif self.trace_kind == "ottt":
             self.trace = torch.add(spikes, self.trace, alpha=self.decay)
         else:
-            now, before = (self._reset(potential) for potential in (self.potential, previous))
-            if self.trace_kind == "ndot-code":
-                now = torch.sub(now, spikes, alpha=self.threshold)
-                before = torch.sub(before, spike(previous, self.threshold), alpha=self.threshold)
-            # 0 / 0 means a silent neuron without input: only the leak acts, so its ratio is the decay.
-            ratio = torch.nan_to_num_(now / before, nan=self.decay).clamp_(-self.decay, self.decay)
-            self.trace = torch.addcmul(spikes, ratio, self.trace)
+            self.trace = torch.addcmul(spikes, self._ratio(spikes, previous), self.trace)
+
+    def _ratio(self, spikes, previous):
+        """Return mu[t] of NDOT."""
+        now, before = (self._reset(potential) for potential in (self.potential, previous))
+        if self.trace_kind == "ndot-code":
+            now = torch.sub(now, spikes, alpha=self.threshold)
+            before = torch.sub(before, spike(previous, self.threshold), alpha=self.threshold)
+        # 0 / 0 means a silent neuron without input: only the leak acts, so its ratio is the decay.
+        return torch.nan_to_num_(now / before, nan=self.decay).clamp_(-self.decay, self.decay)

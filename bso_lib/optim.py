@@ -25,7 +25,7 @@ from torch.optim import Optimizer
 
 def momentum_(M, G, beta):
     """M <- beta M + (1 - beta) G, in place (Eq. 11, 13)."""
-    if isinstance(beta, torch.Tensor):  # a schedule that lives on the device; alpha has to be the host's
+    if isinstance(beta, torch.Tensor):  # two operations: alpha has to be the host's, and a machine may fuse it
         return M.mul_(beta).add_(G * (1 - beta))
     return M.mul_(beta).add_(G, alpha=1 - beta)
 
@@ -33,6 +33,14 @@ def momentum_(M, G, beta):
 def second_moment_(v, G, beta2, dim=None):
     """v <- beta2 v + (1 - beta2) mean(G^2), in place: one number, or one for each row with ``dim`` = 1 (Eq. 14)."""
     return v.mul_(beta2).add_(G.square().mean(dim, keepdim=dim is not None), alpha=1 - beta2)
+
+
+def exact_second_moment_(v, G, beta2):
+    """Do the same with a mean whose digits no machine decides: G in whole 4096ths of its largest magnitude."""
+    largest = G.abs().amax().clamp_min(1e-30)
+    whole = (G / largest).mul_(4096).round_()
+    mean_square = whole.square_().sum(dtype=torch.float64) * (largest.double() / 4096).square() / G.numel()
+    return v.mul_(beta2).add_(mean_square.to(v.dtype) * (1 - beta2))
 
 
 def threshold(gamma, v, eps):
@@ -128,6 +136,11 @@ class _GridOptimizer(Optimizer):
     def _start(self, p, state):
         state["momentum"] = torch.zeros_like(p)  # M = 0
 
+    def _scheduled(self, group, name):
+        """Return beta_k of ``group``; a tensor if exact, for which M is multiplied and added to in two operations."""
+        beta = scheduled(group[name], group["lr"])
+        return torch.tensor(beta, dtype=torch.float64) if self.defaults["exact"] else beta
+
     def _finite(self, parameters):
         """Raise ValueError if a gradient is not finite; capturable, return whether all are, and count if not."""
         # The extremes carry any NaN or infinity; one read of each gradient and one synchronisation in all.
@@ -174,22 +187,24 @@ class BSO(_GridOptimizer):
     ``params``: tensors exactly on {-1, +1}, or param groups of them. ``gamma``: flip threshold, in units of the
     gradient. ``beta``: decay of the momentum M. State per parameter: "momentum", its shape. ``capturable``: never
     wait for the device, as a CUDA graph needs it: :meth:`step` then does not raise for a gradient that is not finite
-    but changes nothing, and :meth:`raise_if_refused` tells.
+    but changes nothing, and :meth:`raise_if_refused` tells. ``exact``: the same digits on every machine, for gradients
+    that are (:mod:`bso_lib.exact`).
     Raises ValueError for gamma < 0, beta outside [0, 1), a parameter off the grid, or (in :meth:`step`, with nothing
     changed) a gradient that is not finite.
     """
 
     decays = ("beta",)
 
-    def __init__(self, params, gamma=5e-7, beta=0.999, *, capturable=False):
-        super().__init__(params, {"gamma": gamma, "beta": beta, "lr": 1.0, "capturable": capturable})
+    def __init__(self, params, gamma=5e-7, beta=0.999, *, capturable=False, exact=False):
+        options = {"gamma": gamma, "beta": beta, "lr": 1.0, "capturable": capturable, "exact": exact}
+        super().__init__(params, options)
 
     @torch.no_grad()
     def step(self, closure=None):
         """Update M and flip, once; returns the closure's loss, if one is given."""
         loss = _closure_loss(closure)
         for group, W, state in self._updates():
-            M = momentum_(state["momentum"], W.grad, scheduled(group["beta"], group["lr"]))  # Eq. 11
+            M = momentum_(state["momentum"], W.grad, self._scheduled(group, "beta"))  # Eq. 11
             flip_(W, M, group["lr"] * group["gamma"])  # Eq. 12
         return loss
 
@@ -197,28 +212,35 @@ class BSO(_GridOptimizer):
 class TBSO(_GridOptimizer):
     """Temporal-aware BSO (Eq. 13, 14): a threshold per time step, scaled by the gradient's second moment there.
 
-    ``params``, ``capturable``: as for :class:`BSO`. ``time_steps``: number T of time steps. ``gamma``: flip threshold,
-    in units of the root mean square gradient. ``beta1``, ``beta2``: decay of M and of v. ``eps``: inside the root; v is
-    as small as 1e-14 in practice, so eps must be far below. State per parameter: "momentum", its shape, and "v",
-    (time_steps,).
+    ``params``, ``capturable``, ``exact``: as for :class:`BSO`. ``time_steps``: number T of time steps. ``gamma``: flip
+    threshold, in units of the root mean square gradient. ``beta1``, ``beta2``: decay of M and of v. ``eps``: inside the
+    root; v is as small as 1e-14 in practice, so eps must be far below. State per parameter: "momentum", its shape, and
+    "v", (time_steps,).
     Raises ValueError as :class:`BSO` does, and for time_steps < 1, eps < 0 or t outside 0 .. time_steps - 1.
     """
 
     decays = ("beta1", "beta2")
     _mean_over = None  # the dimensions of G that v[t] is a mean over: all
 
-    def __init__(self, params, time_steps, gamma=5e-7, beta1=0.999, beta2=0.99999, eps=1e-20, *, capturable=False):
+    def __init__(
+        self, params, time_steps, gamma=5e-7, beta1=0.999, beta2=0.99999, eps=1e-20, *, capturable=False, exact=False
+    ):
         if isinstance(time_steps, bool) or not isinstance(time_steps, int) or time_steps < 1:
             raise ValueError(f"time_steps={time_steps!r}: must be a whole number, at least 1")
         if not eps >= 0:
             raise ValueError(f"eps={eps!r}: must be at least 0")
         self.time_steps = time_steps
-        options = {"gamma": gamma, "beta1": beta1, "beta2": beta2, "eps": eps, "lr": 1.0, "capturable": capturable}
-        super().__init__(params, options)
+        options = {"gamma": gamma, "beta1": beta1, "beta2": beta2, "eps": eps, "lr": 1.0}
+        super().__init__(params, options | {"capturable": capturable, "exact": exact})
 
     def _start(self, p, state):
         super()._start(p, state)
         state["v"] = torch.zeros(self.time_steps, dtype=p.dtype, device=p.device)
+
+    def _second_moment_(self, v, G, group):
+        if self.defaults["exact"]:
+            return exact_second_moment_(v, G, group["beta2"])
+        return second_moment_(v, G, group["beta2"], self._mean_over)
 
     @torch.no_grad()
     def step(self, closure=None, *, t):
@@ -231,6 +253,6 @@ class TBSO(_GridOptimizer):
         return loss
 
     def _update(self, group, W, state, t):
-        M = momentum_(state["momentum"], W.grad, scheduled(group["beta1"], group["lr"]))  # Eq. 13
-        v = second_moment_(state["v"][t], W.grad, group["beta2"], self._mean_over)
+        M = momentum_(state["momentum"], W.grad, self._scheduled(group, "beta1"))  # Eq. 13
+        v = self._second_moment_(state["v"][t], W.grad, group)
         flip_(W, M, threshold(group["lr"] * group["gamma"], v, group["eps"]))  # Eq. 14

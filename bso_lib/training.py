@@ -27,26 +27,26 @@ def apply_gradients(optimizers, t: int):
         optimizer.zero_grad()
 
 
-def online_step(model, images, labels, optimizers, time_steps, real_time=True, autocast=None, mse_weight=0.0):
+def online_step(model, images, labels, optimizers, time_steps, real_time=True, autocast=None, loss=F.cross_entropy):
     """Train one batch online; return (loss, logits), detached, each summed over t.
 
-    L[t] = cross entropy / T. Each time step's graph is freed by its own backward. ``real_time``: update at every t
-    (Eq. 9); else the gradients are summed over t and applied once (Eq. 10), as time step 0.
+    L[t] = ``loss`` / T, the cross entropy. Each time step's graph is freed by its own backward. ``real_time``: update
+    at every t (Eq. 9); else the gradients are summed over t and applied once (Eq. 10), as time step 0.
     """
     model.reset_state()
     total_loss, total_logits = 0.0, 0.0
     for t in range(time_steps):
-        loss, logits = loss_at(model, images, labels, t, time_steps, autocast, mse_weight)
-        loss.backward()
+        loss_t, logits = loss_at(model, images, labels, t, time_steps, autocast, loss)
+        loss_t.backward()
         if real_time:
             apply_gradients(optimizers, t)
-        total_loss, total_logits = total_loss + loss.detach(), total_logits + logits.detach()
+        total_loss, total_logits = total_loss + loss_t.detach(), total_logits + logits.detach()
     if not real_time:
         apply_gradients(optimizers, 0)
     return total_loss, total_logits
 
 
-def bptt_step(model, images, labels, optimizers, time_steps, autocast=None, mse_weight=0.0):
+def bptt_step(model, images, labels, optimizers, time_steps, autocast=None, loss=F.cross_entropy):
     """Train one batch by backpropagation through time (Eq. 5); return (loss, logits) as :func:`online_step`.
 
     The graphs of all T steps are kept until the one backward, so memory grows with T. Raises ValueError for a network
@@ -57,39 +57,34 @@ def bptt_step(model, images, labels, optimizers, time_steps, autocast=None, mse_
     model.reset_state()
     total_loss, total_logits = 0.0, 0.0
     for t in range(time_steps):
-        loss, logits = loss_at(model, images, labels, t, time_steps, autocast, mse_weight)
-        total_loss, total_logits = total_loss + loss, total_logits + logits.detach()
+        loss_t, logits = loss_at(model, images, labels, t, time_steps, autocast, loss)
+        total_loss, total_logits = total_loss + loss_t, total_logits + logits.detach()
     total_loss.backward()
     apply_gradients(optimizers, 0)
     model.reset_state()  # the membranes hold the graph
     return total_loss.detach(), total_logits
 
 
-def loss_at(model, images, labels, t, time_steps, autocast=None, mse_weight=0.0):
-    """Return (loss, logits) of time step ``t`` alone: L[t], the cross entropy / T, and the network's answer."""
+def loss_at(model, images, labels, t, time_steps, autocast=None, loss=F.cross_entropy):
+    """Return (loss, logits) of time step ``t`` alone: L[t] = ``loss`` / T, and the network's answer."""
     x = frame(images, t)
     with torch.autocast(x.device.type, dtype=autocast, enabled=autocast is not None):
         logits = model(x)
     logits = logits if autocast is None else logits.float()
-    loss = F.cross_entropy(logits, labels)
-    if mse_weight:
-        one_hot = F.one_hot(labels, logits.shape[1]).to(logits.dtype)
-        loss = (1 - mse_weight) * loss + mse_weight * F.mse_loss(logits, one_hot)
-    return loss / time_steps, logits
+    return loss(logits, labels) / time_steps, logits
 
 
-def train_batch(model, images, labels, optimizers, time_steps, training="online", autocast=None, mse_weight=0.0):
+def train_batch(model, images, labels, optimizers, time_steps, training="online", autocast=None, loss=F.cross_entropy):
     """Train one batch by ``training``: "online" (Eq. 9), "accumulated" (Eq. 10) or "bptt"; see the two steps above.
 
-    ``autocast``: a lower precision for the forward pass, such as torch.bfloat16. ``mse_weight``: k of the published
-    code's loss (1 - k) cross entropy + k MSE(logits, one-hot). Raises ValueError for an unknown name, or as
-    :func:`bptt_step`.
+    ``autocast``: a lower precision for the forward pass, such as torch.bfloat16. ``loss``: of (logits,
+    labels), the mean over the batch. Raises ValueError for an unknown name, or as :func:`bptt_step`.
     """
     if training not in TRAININGS:
         raise ValueError(f"training={training!r}: must be one of {', '.join(TRAININGS)}")
     if training == "bptt":
-        return bptt_step(model, images, labels, optimizers, time_steps, autocast, mse_weight)
-    return online_step(model, images, labels, optimizers, time_steps, training == "online", autocast, mse_weight)
+        return bptt_step(model, images, labels, optimizers, time_steps, autocast, loss)
+    return online_step(model, images, labels, optimizers, time_steps, training == "online", autocast, loss)
 
 
 @torch.no_grad()

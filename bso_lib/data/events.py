@@ -61,6 +61,7 @@ def load_fashion_events(root: Path, frames: int):
     """
     _check_frames(frames)
     train, test = load_fashion_mini()
+    test, _ = test.first_per_class(200)
     camera = EventCamera()
 
     def convert():

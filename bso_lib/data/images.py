@@ -75,7 +75,7 @@ class Split:
     def batches(
         self, batch_size, generator=None, augment=(), share=lambda batch: batch
     ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        """Yield (images, labels), normalised; shuffled and augmented when a ``generator`` on the device is given.
+        """Yield (images, labels), normalised; shuffled and augmented when a ``generator`` is given.
 
         A shuffled pass drops the last incomplete batch unless it is the only one, as BatchNorm wants full batches.
         ``share`` cuts one rank's part from each batch, see :func:`bso_lib.experiment.ranks.share`; what is drawn is
@@ -85,7 +85,7 @@ class Split:
         if generator is None:
             order = torch.arange(n, device=self.labels.device)
         else:
-            order = torch.randperm(n, generator=generator, device=self.labels.device)
+            order = torch.randperm(n, generator=generator, device=generator.device).to(self.labels.device)
             n = max(n // batch_size * batch_size, min(n, batch_size))
         for start in range(0, n, batch_size):
             index = order[start : min(start + batch_size, n)]
@@ -115,7 +115,7 @@ def augment_batch(images, augment, generator):
     device = images.device
 
     def draw(high, size):
-        return torch.randint(high, size, generator=generator, device=device)
+        return torch.randint(high, size, generator=generator, device=generator.device).to(device)
 
     rows = torch.arange(height, device=device).expand(n, -1)
     columns = torch.arange(width, device=device).expand(n, -1)
@@ -163,7 +163,10 @@ def make_splits(train_images, train_labels, test_images, test_labels, classes):
 
 
 def load_fashion_mini():
-    """Load the embedded set: 10,000 + 2,000 class-balanced Fashion-MNIST images, 1x28x28 (MIT licence, Zalando SE)."""
+    """Load the embedded set: 10,000 class-balanced training images of Fashion-MNIST and all 10,000 test images.
+
+    1x28x28; MIT licence, Zalando SE.
+    """
     with (
         resources.files("bso_lib.data").joinpath("fashion-mini.npz").open("rb") as file,
         np.load(file, allow_pickle=False) as arrays,

@@ -10,17 +10,19 @@ from bso_lib.data.images import make_splits
 class Facts(NamedTuple):
     """What is known of a data set without its files: training images, shape of one (C, H, W), classes.
 
-    ``frames``: whether a sample is a sequence of such images, one per time step.
+    ``frames``: whether a sample is a sequence of such images, one per time step. ``between``: test images, as many of
+    each class, that are scored between epochs, and by runs on a part of the training images; None: all.
     """
 
     train_images: int
     shape: tuple[int, int, int]
     classes: int
     frames: bool = False
+    between: int | None = None
 
 
 FACTS = {
-    "fashion-mini": Facts(10_000, (1, 28, 28), 10),
+    "fashion-mini": Facts(10_000, (1, 28, 28), 10, between=2_000),
     "fashion-mnist": Facts(60_000, (1, 28, 28), 10),
     "cifar10": Facts(50_000, (3, 32, 32), 10),
     "cifar100": Facts(50_000, (3, 32, 32), 100),

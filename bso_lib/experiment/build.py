@@ -3,11 +3,18 @@
 Whoever trains as ``run(config)`` does, to look inside, to count or to time, builds a :class:`Trainer`.
 """
 
+from functools import partial
+
 import torch
+import torch.nn.functional as F
 from torch.optim.lr_scheduler import LambdaLR
 
+from bso_lib.exact.convert import exact
+from bso_lib.exact.descent import ExactSGD
+from bso_lib.exact.loss import cross_entropy
+from bso_lib.exact.start import start_
 from bso_lib.experiment.config import WEIGHTS, RunConfig
-from bso_lib.experiment.published_code import PublishedTBSO, kaiming_start_
+from bso_lib.experiment.published_code import PublishedTBSO, kaiming_start_, mixed_loss
 from bso_lib.experiment.ranks import parallel
 from bso_lib.fast.graphed import GraphedStep
 from bso_lib.fast.packed_layers import PackedLayer, pack, unpack
@@ -29,6 +36,8 @@ def build_model(config: RunConfig, num_classes: int, in_channels: int):
     )  # fmt: skip
     if config.start == "kaiming":
         kaiming_start_(model)
+    if config.exact:
+        start_(model, config.seed)
     return model.to(memory_format=torch.channels_last)
 
 
@@ -60,7 +69,7 @@ def load_momentum_(optimizer, model, momentum: dict[str, torch.Tensor]):
 
 
 def _bso(config, model):
-    settings = {"gamma": config.gamma, "beta": config.beta1}
+    settings = {"gamma": config.gamma, "beta": config.beta1, "exact": config.exact}
     if config.packed != "no":
         return PackedBSO(model, **settings, momentum_dtype=getattr(torch, config.packed), seed=config.seed)
     return BSO(split_parameters(model)[0], **settings, capturable=config.graphed)
@@ -70,12 +79,20 @@ def _tbso(config, model):
     # A gradient accumulated over t is one gradient, with one second moment.
     steps = config.time_steps if config.training == "online" else 1
     settings = {"gamma": config.gamma, "beta1": config.beta1, "beta2": config.beta2, "eps": config.eps}
+    settings["exact"] = config.exact
     if config.packed != "no":
         return PackedTBSO(model, steps, **settings, momentum_dtype=getattr(torch, config.packed), seed=config.seed)
     binary, _ = split_parameters(model)
     if (config.start, config.eps_place, config.sign_of_zero) == ("grid", "inside", "keep"):
         return TBSO(binary, steps, **settings, capturable=config.graphed)
     return PublishedTBSO(binary, steps, config.eps_place, config.sign_of_zero, **settings)
+
+
+def build_loss(config: RunConfig):
+    """Return the loss of ``config``, a function of (logits, labels)."""
+    if config.exact:
+        return partial(cross_entropy, mse_weight=config.mse_weight)
+    return partial(mixed_loss, mse_weight=config.mse_weight) if config.mse_weight else F.cross_entropy
 
 
 # Methods whose binary weights an optimizer of their own flips, and how it is made.
@@ -101,7 +118,7 @@ def build_optimizers(config: RunConfig, model, batches: int):
     if latent:
         groups.append({"params": latent, "lr": config.latent_lr})
         sgd_factors.append(factors[config.schedule])
-    sgd = torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum)
+    sgd = (ExactSGD if config.exact else torch.optim.SGD)(groups, lr=config.lr, momentum=config.momentum)
     optimizers, schedulers = [sgd], [LambdaLR(sgd, sgd_factors)]
     if config.method in FLIPPING:
         optimizers.append(FLIPPING[config.method](config, model))
@@ -112,10 +129,11 @@ def build_optimizers(config: RunConfig, model, batches: int):
 class Trainer:
     """What ``config`` trains with.
 
-    ``model``: as :func:`build_model` returns it, on its device; packed here if the config says so. ``batches``: of an
-    epoch. ``start``: (weights, momentum) that the phase before ended with, if ``config.start_from`` is one.
-    Has ``model``, ``optimizers``, ``schedulers``, ``autocast`` (a type or None) and :meth:`step`. On several ranks the
-    gradients are averaged before the optimizers see them.
+    ``model``: as :func:`build_model` returns it, on its device; packed and made exact here if the config says so.
+    ``batches``: of an epoch. ``start``: (weights, momentum) that the phase before ended with, if ``config.start_from``
+    is one.
+    Has ``model``, ``optimizers``, ``schedulers``, ``loss``, ``autocast`` (a type or None) and :meth:`step`. On several
+    ranks the gradients are averaged before the optimizers see them; exact layers do that themselves.
     """
 
     def __init__(self, config: RunConfig, model, batches: int, start=None):
@@ -123,17 +141,21 @@ class Trainer:
         if start is not None:
             load_start_(model, start[0])
         self.model = model if config.packed == "no" else pack(model)
-        self._network = parallel(self.model, config.time_steps if config.training == "accumulated" else 1)
+        if config.exact:
+            self.model = self._network = exact(self.model, config.seed)
+        else:
+            self._network = parallel(self.model, config.time_steps if config.training == "accumulated" else 1)
         self.optimizers, self.schedulers = build_optimizers(config, self.model, batches)
         if start is not None and config.start_momentum == "keep":
             load_momentum_(self.optimizers[-1], self.model, start[1])
+        self.loss = build_loss(config)
         self.autocast = torch.bfloat16 if config.precision == "bfloat16" else None
         self._graph = None  # of a step; made at the first one
 
     def step(self, images, labels, time_steps: int | None = None):
         """Train one batch, with ``time_steps`` if not the config's; return (loss, logits), each summed over t."""
         config = self.config
-        arguments = (time_steps or config.time_steps, config.training, self.autocast, config.mse_weight)
+        arguments = (time_steps or config.time_steps, config.training, self.autocast, self.loss)
         if config.graphed and self._graph is None:
             self._graph = GraphedStep(self._network, self.optimizers, *arguments)
         if self._graph:

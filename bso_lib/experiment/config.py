@@ -15,6 +15,7 @@ WEIGHTS = {"fp": "real", "ste": "latent", "bso": "binary", "t-bso": "binary"}
 SCHEDULES = ("constant", "inverse-sqrt", "stepwise", "cosine")
 MODEL_NAMES = {"vgg11": "VGG-11", "resnet18": "ResNet-18"}
 PRECISIONS = ("float32", "bfloat16")
+ARITHMETICS = ("float32", "exact")
 EVALUATIONS = ("test", "validation")
 REAL_SCHEDULES = ("cosine", "constant")
 STARTS = ("grid", "kaiming")
@@ -64,6 +65,8 @@ class RunConfig:
     start, eps_place, sign_of_zero   "t-bso" only: see ``bso_lib.experiment.published_code``; start "grid" or "kaiming"
     mse_weight      k of the published code's loss, see ``bso_lib.training.train_batch``
     precision       "float32", or "bfloat16" for autocast
+    arithmetic      "float32", or "exact": every sum one of whole numbers, so that all digits are the same on every
+                    machine, see ``bso_lib.exact``; precision "float32", not graphed
     packed          BSO and T-BSO online only: "no", or binary weights as bits with an M of "float32" (the same digits)
                     or "bfloat16" (rounded at random), see ``bso_lib.fast``; one process, no record_flips
     record_flips    keep which binary or latent weights flip and when, see ``bso_lib.experiment.flips``
@@ -103,6 +106,7 @@ class RunConfig:
     sign_of_zero: str = "keep"
     mse_weight: float = 0.0
     precision: str = "float32"
+    arithmetic: str = "float32"
     packed: str = "no"
     record_flips: bool = True
     snapshot_every: int = 0
@@ -119,7 +123,7 @@ class RunConfig:
         for name, allowed in {
             "method": tuple(WEIGHTS), "training": TRAININGS, "trace": TRACES, "dataset": DATASETS,
             "evaluate_on": EVALUATIONS, "model": tuple(MODELS), "batch_norm": BATCH_NORMS, "schedule": SCHEDULES,
-            "precision": PRECISIONS, "packed": PACKED,
+            "precision": PRECISIONS, "arithmetic": ARITHMETICS, "packed": PACKED,
             "device": ("auto", "cpu", "cuda"), "real_schedule": REAL_SCHEDULES, "start": STARTS,
             "eps_place": EPS_PLACES, "sign_of_zero": SIGNS_OF_ZERO, "start_momentum": START_MOMENTA,
         }.items():  # fmt: skip
@@ -148,6 +152,7 @@ class RunConfig:
         self._check_start_from()
         self._check_packed()
         self._check_graphed()
+        self._check_exact()
         self.resolved_device()
 
     def _check_start_from(self):
@@ -182,6 +187,16 @@ class RunConfig:
         self._require("graphed", self.device != "cpu", "must be False with device='cpu'")
         for name, needed in {"record_flips": False, "packed": "no", **SWITCHES}.items():
             self._require("graphed", getattr(self, name) == needed, f"needs {name}={needed!r}")
+
+    def _check_exact(self):
+        if self.exact:
+            for name, needed in {"precision": "float32", "graphed": False, "start": "grid"}.items():
+                self._require("arithmetic", getattr(self, name) == needed, f"needs {name}={needed!r}")
+
+    @property
+    def exact(self) -> bool:
+        """Whether the run is computed in exact arithmetic."""
+        return self.arithmetic == "exact"
 
     def _number(self, name):
         value = getattr(self, name)

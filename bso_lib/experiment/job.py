@@ -39,7 +39,8 @@ class Job:
     def __init__(self, config, train, device, start=None):
         check_share(min(config.batch_size, len(train)))
         self.config, self.device = config, device
-        self.generator = torch.Generator(device).manual_seed(config.seed)
+        # A GPU draws other numbers than a CPU.
+        self.generator = torch.Generator("cpu" if config.exact else device).manual_seed(config.seed)
         self.shape = (train.num_classes, train.channels)
         self.batches = train.number_of_batches(config.batch_size)
         self.trainer = Trainer(config, build_model(config, *self.shape).to(device), self.batches, start)
@@ -76,6 +77,7 @@ class Job:
         parts = {"model": self.trainer.model}
         parts |= {f"optimizer {i}": part for i, part in enumerate(self.trainer.optimizers)}
         parts |= {f"scheduler {i}": part for i, part in enumerate(self.trainer.schedulers)}
+        parts |= {"noise": self.trainer.model.noise} if self.config.exact else {}
         return parts | ({"recorder": self.recorder} if self.recorder else {})
 
     def checkpoint(self, folder, epoch):

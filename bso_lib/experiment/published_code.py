@@ -4,10 +4,11 @@ The library follows the text. These are the code's choices, so that their effect
 one is a switch of ``bso_lib.RunConfig``. Written from a description of the differences.
 """
 
+import torch.nn.functional as F
 from torch import nn
 
 from bso_lib.layers import BINARY_LAYERS
-from bso_lib.optim import TBSO, flip_, momentum_, scheduled, second_moment_, threshold
+from bso_lib.optim import TBSO, flip_, momentum_, threshold
 
 
 def kaiming_start_(model: nn.Module):
@@ -15,6 +16,12 @@ def kaiming_start_(model: nn.Module):
     for module in model.modules():
         if isinstance(module, BINARY_LAYERS):
             (nn.Conv2d if isinstance(module, nn.Conv2d) else nn.Linear).reset_parameters(module)
+
+
+def mixed_loss(logits, labels, mse_weight):
+    """Return (1 - k) cross entropy + k MSE(logits, one-hot), k = ``mse_weight``."""
+    one_hot = F.one_hot(labels, logits.shape[1]).to(logits.dtype)
+    return (1 - mse_weight) * F.cross_entropy(logits, labels) + mse_weight * F.mse_loss(logits, one_hot)
 
 
 class PublishedTBSO(TBSO):
@@ -41,8 +48,8 @@ class PublishedTBSO(TBSO):
         """Accept any start."""
 
     def _update(self, group, W, state, t):
-        M = momentum_(state["momentum"], W.grad, scheduled(group["beta1"], group["lr"]))
-        v = second_moment_(state["v"][t], W.grad, group["beta2"])
+        M = momentum_(state["momentum"], W.grad, self._scheduled(group, "beta1"))
+        v = self._second_moment_(state["v"][t], W.grad, group)
         gamma, eps = group["lr"] * group["gamma"], group["eps"]
         bound = threshold(gamma, v, eps) if self.eps_place == "inside" else gamma * (v.sqrt() + eps)
         W.sign_()

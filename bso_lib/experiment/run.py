@@ -1,8 +1,8 @@
 """``run(RunConfig(...))``: one training run, seeded, cached and resumable. What the notebooks call.
 
 A run's folder under build/runs is named by the hash of all that decides its digits: configuration, torch version, the
-bso_lib sources that compute it, and the machine (processor and threads, or GPU). So no stale result is served, and none
-of another machine: change the code or the number of threads and it is computed again.
+bso_lib sources that compute it, and, unless it is computed exactly, the machine (processor and threads, or GPU). So no
+stale result is served, and none of another machine: change the code or the number of threads and it is computed again.
 
 With DRY_RUN=1 in the environment every run is a few steps on random data of the right shape, kept apart from results.
 """
@@ -21,8 +21,9 @@ import torch
 from safetensors.torch import load_file
 from tqdm import tqdm
 
-from bso_lib.data import load_dataset, load_validation, random_splits
+from bso_lib.data import FACTS, load_dataset, load_validation, random_splits
 from bso_lib.data.stored import write_atomically
+from bso_lib.exact.convert import exact
 from bso_lib.experiment.build import build_model
 from bso_lib.experiment.config import RunConfig
 from bso_lib.experiment.fingerprint import source_fingerprint
@@ -68,7 +69,7 @@ class RunResult:
         if not path.exists():
             raise ValueError(f"no weights of epoch {epoch!r}: the run has snapshot_every={self.config.snapshot_every}")
         model.load_state_dict(load_file(path))
-        return model.eval()
+        return (exact(model) if self.config.exact else model).eval()
 
 
 def load_splits(config: RunConfig, root=None):
@@ -80,14 +81,22 @@ def load_splits(config: RunConfig, root=None):
         train, test = load_validation(config.dataset, train, root)
     if config.train_size is not None:
         train, _ = train.first_per_class(max(1, config.train_size // train.num_classes))
+        test = scored_between(config, test)
     return train, test
+
+
+def scored_between(config: RunConfig, test):
+    """Return what of ``test`` is scored between epochs; a run on a part of the training images never sees more."""
+    count = FACTS[config.dataset].between
+    return test if count is None or len(test) <= count else test.first_per_class(count // test.num_classes)[0]
 
 
 def run_key(config: RunConfig) -> str:
     """Return the name of the run's folder: readable head, then the hash of all that decides the result."""
     config = _with_device_resolved(config)
     parts = {"config": asdict(config), "torch": torch.__version__, "code": _CODE}
-    content = json.dumps(parts | {"machine": digits_depend_on(config.device)}, sort_keys=True)
+    machine = "any" if config.exact else digits_depend_on(config.device)
+    content = json.dumps(parts | {"machine": machine}, sort_keys=True)
     return f"{config.method}-{config.training}-{config.dataset}-{hashlib.sha256(content.encode()).hexdigest()[:16]}"
 
 
@@ -168,6 +177,7 @@ def _train(config, folder, root, progress):
     device = config.resolved_device()
     start = load_start(config, root, progress)
     train, test = (split.to(device) for split in load_splits(config, root))
+    between = scored_between(config, test)
     with torch.random.fork_rng(devices=[torch.cuda.current_device()] if device == "cuda" else []):
         torch.manual_seed(config.seed)
         job = Job(config, train, device, start)
@@ -183,7 +193,7 @@ def _train(config, folder, root, progress):
             row = job.train_epoch(train, bar)
             if not math.isfinite(row["train_loss"]):
                 raise ArithmeticError(f"training diverged in epoch {epoch} (loss {row['train_loss']}): {config}")
-            row["accuracy"] = job.accuracy(test)
+            row["accuracy"] = job.accuracy(test if epoch == config.epochs else between)
             job.history.append({"epoch": epoch, **row})
             job.seconds += time.perf_counter() - began
             job.snapshot(folder, epoch)

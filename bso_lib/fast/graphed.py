@@ -13,6 +13,7 @@ A graph replays them as they were captured: same shapes, same addresses, no ques
 import contextlib
 
 import torch
+import torch.nn.functional as F
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import SGD
 
@@ -34,7 +35,7 @@ class GraphedStep:
 
     device_type = "cuda"
 
-    def __init__(self, model, optimizers, time_steps, training="online", autocast=None, mse_weight=0.0):
+    def __init__(self, model, optimizers, time_steps, training="online", autocast=None, loss=F.cross_entropy):
         if isinstance(model, DistributedDataParallel):
             raise ValueError("a step of several processes cannot be a CUDA graph: train with one process")
         for optimizer in optimizers:
@@ -45,7 +46,7 @@ class GraphedStep:
                 name = type(optimizer).__name__
                 raise ValueError(f"{name} cannot be in a CUDA graph: must be SGD, or BSO or TBSO with capturable=True")
         self.model, self.optimizers = model, optimizers
-        self.arguments = (optimizers, time_steps, training, autocast, mse_weight)
+        self.arguments = (optimizers, time_steps, training, autocast, loss)
         # fused SGD reads a float32 rate; in float64 1 - lr (1 - beta) keeps its digits
         self.rates = [
             (group, torch.zeros((), dtype=torch.float32 if type(o) is SGD else torch.float64, device=p.device))

@@ -27,26 +27,22 @@ _UPDATED = "updated"
 
 class _Packed(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, values, presynaptic, anchor, layer, ticket):
-        ctx.layer, ctx.ticket, ctx.t = layer, ticket, layer.t
+    def forward(ctx, values, presynaptic, anchor, layer, ticket, t):
+        ctx.layer, ctx.ticket, ctx.t = layer, ticket, t
         ctx.save_for_backward(presynaptic)
         return layer.apply_weight(values, layer.used_weight(_compute_type(values)))
 
     @staticmethod
     def backward(ctx, grad_out):
         layer = ctx.layer
-        if ctx.ticket is not None and ctx.ticket is not layer.pending:
-            raise RuntimeError(
-                f"{layer}: a second backward pass for one update; a packed layer flips in each backward pass"
-            )
         (presynaptic,) = ctx.saved_tensors
+        layer.check(ctx.ticket)
         weight = layer.used_weight(grad_out.dtype)
         wanted = (ctx.needs_input_grad[0], ctx.ticket is not None)
         grad_values, grad_weight = layer.gradients(grad_out, presynaptic.to(grad_out.dtype), weight, wanted)
         if grad_weight is not None:
-            layer.update(layer, weight, grad_weight, ctx.t)
-            layer.pending = _UPDATED
-        return grad_values, None, None, None, None
+            layer.finish(weight, grad_weight, ctx.t)
+        return grad_values, None, None, None, None, None
 
 
 def _compute_type(values):
@@ -88,8 +84,11 @@ class PackedLayer(nn.Module):
         """The weight that the forward pass sees, expanded from the bits: +-1 of type ``dtype``, in ``self.shape``."""
         return expand_signs(self.bits, self.shape.numel(), dtype).as_strided(self.shape, self.strides)
 
-    def forward(self, x):
-        values, trace = (x.values, x.trace) if isinstance(x, Spikes) else (x, None)
+    def begin(self, device):
+        """Return (ticket, anchor) of a forward pass: what its backward must show, and what asks autograd for one.
+
+        Both are None where nothing is to be updated. Raises RuntimeError if the update before is still to come.
+        """
         ticket = anchor = None
         if self.update is not None and torch.is_grad_enabled():
             if self.pending is not None:
@@ -99,10 +98,27 @@ class PackedLayer(nn.Module):
                     "time step (Eq. 9): for BPTT or accumulated gradients use the plain layers"
                 )
             self.pending = ticket = object()
-            anchor = torch.empty(0, device=values.device, requires_grad=True)  # asks for a backward pass in any case
-        out = _Packed.apply(values, values if trace is None else trace, anchor, self, ticket)
-        self.t += ticket is not None
-        return out
+            anchor = torch.empty(0, device=device, requires_grad=True)
+            self.t += 1
+        return ticket, anchor
+
+    def check(self, ticket):
+        """Raise RuntimeError unless ``ticket`` is that of the last forward pass, still to be updated."""
+        if ticket is not None and ticket is not self.pending:
+            raise RuntimeError(
+                f"{self}: a second backward pass for one update; a packed layer flips in each backward pass"
+            )
+
+    def finish(self, weight, grad_weight, t):
+        """Let the optimizer move momentum and bits by the gradient of time step ``t``."""
+        self.update(self, weight, grad_weight, t)
+        self.pending = _UPDATED
+
+    def forward(self, x):
+        values, trace = (x.values, x.trace) if isinstance(x, Spikes) else (x, None)
+        t = self.t
+        ticket, anchor = self.begin(values.device)
+        return _Packed.apply(values, values if trace is None else trace, anchor, self, ticket, t)
 
 
 class PackedConv2d(PackedLayer):

@@ -17,7 +17,7 @@ import torch.distributed as dist
 
 from bso_lib.fast.bits import pack_bools
 from bso_lib.fast.packed_layers import flat, packed_layers
-from bso_lib.optim import BSO, TBSO, flips, momentum_, scheduled, second_moment_, threshold
+from bso_lib.optim import BSO, TBSO, flips, momentum_, threshold
 
 # Weights that a CPU updates at a time: they stay in its cache, and PyTorch does not split so few among threads, which
 # costs more than it gains as soon as another process is at work.
@@ -143,8 +143,8 @@ class PackedBSO(_InBackward, BSO):
     Raises ValueError for a model without packed layers, another type, and several ranks.
     """
 
-    def __init__(self, model, gamma=5e-7, beta=0.999, momentum_dtype=torch.float32, seed=0):
-        super().__init__(self._attach(model, momentum_dtype, seed), gamma, beta)
+    def __init__(self, model, gamma=5e-7, beta=0.999, momentum_dtype=torch.float32, seed=0, exact=False):
+        super().__init__(self._attach(model, momentum_dtype, seed), gamma, beta, exact=exact)
         self._take_over()
 
     def step(self, closure=None):
@@ -155,7 +155,7 @@ class PackedBSO(_InBackward, BSO):
 
     def _beta_and_threshold(self, group, state, grad, t):
         _require_finite(grad)
-        return scheduled(group["beta"], group["lr"]), group["lr"] * group["gamma"]
+        return self._scheduled(group, "beta"), group["lr"] * group["gamma"]
 
 
 class PackedTBSO(_InBackward, TBSO):
@@ -166,9 +166,10 @@ class PackedTBSO(_InBackward, TBSO):
     """
 
     def __init__(
-        self, model, time_steps, gamma=5e-7, beta1=0.999, beta2=0.99999, eps=1e-20, momentum_dtype=torch.float32, seed=0
-    ):
-        super().__init__(self._attach(model, momentum_dtype, seed), time_steps, gamma, beta1, beta2, eps)
+        self, model, time_steps, gamma=5e-7, beta1=0.999, beta2=0.99999, eps=1e-20, momentum_dtype=torch.float32,
+        seed=0, exact=False,
+    ):  # fmt: skip
+        super().__init__(self._attach(model, momentum_dtype, seed), time_steps, gamma, beta1, beta2, eps, exact=exact)
         self._take_over()
 
     def step(self, closure=None, *, t):
@@ -185,8 +186,8 @@ class PackedTBSO(_InBackward, TBSO):
             raise ValueError(f"t={t!r}: must be from 0 to time_steps - 1 = {self.time_steps - 1}; call reset_state()")
         if "v" not in state:
             state["v"] = torch.zeros(self.time_steps, device=grad.device)
-        v = second_moment_(state["v"][t].clone(), grad, group["beta2"])
+        v = self._second_moment_(state["v"][t].clone(), grad, group)
         if not bool(v.isfinite()):  # which may also be a finite gradient whose square is too large
             _require_finite(grad)
         state["v"][t] = v
-        return scheduled(group["beta1"], group["lr"]), threshold(group["lr"] * group["gamma"], v, group["eps"])
+        return self._scheduled(group, "beta1"), threshold(group["lr"] * group["gamma"], v, group["eps"])

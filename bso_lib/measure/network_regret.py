@@ -45,7 +45,7 @@ def _batches(config, train, device):
 def _loss(config, trainer, images, labels):
     trainer.model.reset_state()
     losses = [
-        loss_at(trainer.model, images, labels, t, config.time_steps, trainer.autocast, config.mse_weight)[0]
+        loss_at(trainer.model, images, labels, t, config.time_steps, trainer.autocast, trainer.loss)[0]
         for t in range(config.time_steps)
     ]
     trainer.model.reset_state()

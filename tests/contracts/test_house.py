@@ -16,6 +16,7 @@ ROOMS = (
     "data",
     "fast",
     "deploy",
+    "exact",
     "experiment",
     "measure",
     "sweep",

@@ -31,9 +31,9 @@ def write_idx(path, array):
 def test_fashion_mini_is_the_checked_content_and_balanced():
     train, test = load_fashion_mini()
     assert train.images.shape == (10_000, 1, 28, 28)
-    assert test.images.shape == (2_000, 1, 28, 28)
+    assert test.images.shape == (10_000, 1, 28, 28)
     assert torch.bincount(train.labels).tolist() == [1000] * 10
-    assert torch.bincount(test.labels).tolist() == [200] * 10
+    assert torch.bincount(test.labels).tolist() == [1000] * 10
     arrays = {
         f"{name}_{kind}": tensor.to(torch.uint8).numpy().reshape(len(split), *([28, 28] if kind == "images" else []))
         for name, split in (("train", train), ("test", test))
@@ -132,7 +132,7 @@ def test_fashion_mnist_is_read_from_idx_files_on_disk(tmp_path):
 
 def test_the_data_command_answers():
     done = subprocess.run([sys.executable, "-m", "bso_lib.data", "fashion-mini"], capture_output=True, text=True)
-    assert done.stdout == "fashion-mini: 10000 training and 2000 test images in the package\n"
+    assert done.stdout == "fashion-mini: 10000 training and 10000 test images in the package\n"
 
 
 def test_facts_agree_with_the_embedded_set_and_random_splits_with_the_facts():

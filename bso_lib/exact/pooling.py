@@ -1,0 +1,35 @@
+"""Means over maps in which the sum comes first and is one of whole numbers."""
+
+import torch
+from torch import nn
+
+from bso_lib.layers import SpikingPool
+
+_UNIT = 2**-10  # of real-valued currents; spikes and their traces are multiples of it as they are
+
+
+class ExactSpikingPool(SpikingPool):
+    """A :class:`bso_lib.layers.SpikingPool`: means over whole maps are sums, then one division."""
+
+    def _pool(self, x):
+        return x.sum((2, 3)) / (x.shape[2] * x.shape[3]) if self.size is None else super()._pool(x)
+
+
+class _Rounded(torch.autograd.Function):
+    """x to the nearest multiple of 2^-10; the gradient passes."""
+
+    @staticmethod
+    def forward(ctx, x):
+        return x.mul(1 / _UNIT).round_().mul_(_UNIT)
+
+    @staticmethod
+    def backward(ctx, grad):
+        return grad
+
+
+class ExactAvgPool2d(nn.AvgPool2d):
+    """``nn.AvgPool2d`` over real-valued currents, rounded to multiples of 2^-10 first."""
+
+    def forward(self, x):
+        # Each output is a sum of 4 such multiples, exact below 2^14, and one multiplication by 1/4, 1/2 or 1.
+        return super().forward(_Rounded.apply(x))

@@ -1,0 +1,57 @@
+"""What exact arithmetic does to accuracy: the same runs in float32 and exactly, over seeds.
+
+    python -m bso_lib.sweep.arithmetic --out notebooks/tuning/arithmetic.csv        (make arithmetic)
+
+Each method runs with its tuned settings at an eighth of the width. Every finished run is a row at once, and rows that
+are there are not computed again, so more seeds are added to those of before.
+"""
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+
+from bso_lib.data.stored import write_atomically
+from bso_lib.experiment.config import ARITHMETICS, RunConfig
+from bso_lib.experiment.run import run
+from bso_lib.sweep.comparison import method_config
+from bso_lib.sweep.tuning import best_settings
+
+LABELS = ("T-BSO", "BSO", "STE + OTTT")
+_SAME = ["method", "arithmetic", "seed"]
+
+
+def compare(base: RunConfig, settings: pd.DataFrame, seeds, arithmetics, out: Path):
+    """Add to the csv ``out`` a row for each run that it lacks: accuracy in percent, and where it was computed."""
+    for seed in seeds:
+        for label in LABELS:
+            for arithmetic in arithmetics:
+                table = pd.read_csv(out) if out.exists() else pd.DataFrame(columns=_SAME)
+                if (table[_SAME] == [label, arithmetic, seed]).all(axis=1).any():
+                    continue
+                config = method_config(base, label, **best_settings(settings, label))
+                result = run(replace(config, seed=seed, arithmetic=arithmetic))
+                row = {"method": label, "arithmetic": arithmetic, "seed": seed, "accuracy": result.accuracy}
+                row |= {"loss": result.history["train_loss"].iloc[-1], "conditions": result.config.conditions()}
+                row |= {name: result.provenance[name] for name in ("device", "seconds", "torch", "python")}
+                table = pd.concat([table, pd.DataFrame([row])]) if len(table) else pd.DataFrame([row])
+                table = table.sort_values(_SAME)
+                write_atomically(out, table.to_csv(index=False, lineterminator="\n").encode())
+
+
+def main():
+    parser = argparse.ArgumentParser(
+        prog="python -m bso_lib.sweep.arithmetic", description="Compare exact with float32 arithmetic over seeds."
+    )
+    parser.add_argument("--out", type=Path, required=True, help="the .csv to add to")
+    parser.add_argument("--settings", type=Path, default=Path("notebooks/tuning/fashion-mini.csv"))
+    parser.add_argument("--seeds", type=int, nargs=2, default=(0, 10), metavar=("FIRST", "END"))
+    parser.add_argument("--arithmetics", nargs="+", choices=ARITHMETICS, default=ARITHMETICS)
+    a = parser.parse_args()
+    base = RunConfig(width=0.125, time_steps=2, epochs=5, batch_norm="per-step", schedule="cosine", record_flips=False)
+    compare(base, pd.read_csv(a.settings), range(*a.seeds), a.arithmetics, a.out)
+
+
+if __name__ == "__main__":
+    main()
