@@ -15,6 +15,7 @@ from bso_lib.exact.passes import STEPS
 
 _WIDE = 256  # numbers of the inner loops: rows of few channels are taken together
 _F = np.float32
+_MOST_THREADS = numba.config.NUMBA_NUM_THREADS  # as many as cores: numba knows no more
 _ZERO, _ONE = _F(0), _F(1)
 _NONE = np.empty((0, 1), np.float32)
 _compile = numba.njit(parallel=True, cache=True, error_model="numpy")
@@ -32,7 +33,8 @@ def _arrays(*matrices):
     k = 1
     while k * columns < _WIDE and rows % (2 * k) == 0:
         k *= 2
-    threads = max(1, min(torch.get_num_threads(), numba.config.NUMBA_NUM_THREADS, rows // k))
+    # Always the threads that PyTorch has: numba tells OpenMP how many, and PyTorch would go on with fewer.
+    threads = min(torch.get_num_threads(), _MOST_THREADS)
     numba.set_num_threads(threads)
     return threads, k, [m.contiguous().view(rows // k, k * columns).numpy() for m in matrices]
 

@@ -68,7 +68,7 @@ class _Operands:
             largest_input = magnitude(self.x)
             if not bool(largest_input * magnitude(self.w) * self.w[0].numel() < EXACT[torch.float64]):
                 raise ArithmeticError(f"the input of a convolution reaches {float(largest_input) * _INPUT_UNIT:g}")
-        return z * (self.x_unit * self.w_unit)
+        return z if self.exact else z * (self.x_unit * self.w_unit)
 
 
 class _ConvNorm(torch.autograd.Function):
@@ -136,8 +136,9 @@ class _ConvNorm(torch.autograd.Function):
         q = q.to(operands.x.dtype)
         grad_x = grad_weight = None
         if ctx.needs_input_grad[0]:
-            grad_x = input_gradient(q, operands.x, operands.w, geometry)
-            grad_x = (grad_x * (unit * operands.w_unit).to(grad_x.dtype)).float()
+            # The unit goes to the weights, which are fewer; a power of two changes no digit of a sum.
+            scaled = operands.w * (unit * operands.w_unit).to(q.dtype)
+            grad_x = input_gradient(q, operands.x, scaled, geometry).float()
         if ctx.needs_input_grad[2] or ctx.ticket is not None:
             bound = magnitude(operands.a) if operands.real_input else conv.largest_trace(ctx.key.t)
             found = total(weight_gradient(q, operands.a, operands.w, geometry, magnitudes, float(bound)))

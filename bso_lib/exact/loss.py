@@ -36,7 +36,7 @@ def log(x: torch.Tensor) -> torch.Tensor:
     series = torch.zeros_like(s)
     for k in range(23, 0, -2):
         series = series * square + 1 / k
-    return n * _LOG2 + 2 * s * series
+    return n.double() * _LOG2 + 2 * s * series
 
 
 class _CrossEntropy(torch.autograd.Function):

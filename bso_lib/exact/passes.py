@@ -5,9 +5,9 @@ plain ones, in PyTorch, for any device; :mod:`bso_lib.exact.compiled` has the sa
 times as fast.
 """
 
+import contextlib
 import functools
 import sys
-from importlib.util import find_spec
 
 import torch
 
@@ -19,11 +19,12 @@ STEPS = 64  # of the surrogate's table, for each unit of potential
 
 @functools.cache
 def passes_on(device_type: str):
-    """Return the module whose passes are fastest on "cpu" or "cuda": the compiled ones where numba is installed."""
-    if device_type == "cpu" and find_spec("numba"):
-        from bso_lib.exact import compiled
+    """Return the module whose passes are fastest on "cpu" or "cuda": the compiled ones where numba can be imported."""
+    if device_type == "cpu":
+        with contextlib.suppress(ImportError):
+            from bso_lib.exact import compiled
 
-        return compiled
+            return compiled
     return sys.modules[__name__]
 
 

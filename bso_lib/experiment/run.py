@@ -58,6 +58,15 @@ class RunResult:
         """Accuracy in percent after the last epoch (not the best one: that would select on the test set)."""
         return float(self.history["accuracy"].iloc[-1])
 
+    @property
+    def checksum(self) -> str:
+        """SHA-256 of all final weights, statistics and momenta, by name; of an exact run the same on every machine."""
+        digest = hashlib.sha256()
+        for name in (WEIGHTS_FILE, MOMENTUM_FILE):
+            for key, value in sorted(load_file(self.folder / name).items()):
+                digest.update(key.encode() + value.numpy().tobytes())
+        return digest.hexdigest()
+
     def load_model(self, epoch: int | None = None):
         """Return the trained network, or the one after ``epoch`` (0: before training), on the CPU, in evaluation mode.
 

@@ -33,7 +33,7 @@ def compare(base: RunConfig, settings: pd.DataFrame, seeds, arithmetics, out: Pa
                 config = method_config(base, label, **best_settings(settings, label))
                 result = run(replace(config, seed=seed, arithmetic=arithmetic))
                 row = {"method": label, "arithmetic": arithmetic, "seed": seed, "accuracy": result.accuracy}
-                row |= {"loss": result.history["train_loss"].iloc[-1], "conditions": result.config.conditions()}
+                row |= {"conditions": result.config.conditions(), "checksum": result.checksum}
                 row |= {name: result.provenance[name] for name in ("device", "seconds", "torch", "python")}
                 table = pd.concat([table, pd.DataFrame([row])]) if len(table) else pd.DataFrame([row])
                 table = table.sort_values(_SAME)
