@@ -1,10 +1,13 @@
 """Online and BPTT gradients against independent references; memory; evaluation."""
 
+from functools import partial
+
 import pytest
 import torch
 import torch.nn.functional as F
 
 from bso_lib.data.images import make_splits
+from bso_lib.experiment.published_code import mixed_loss
 from bso_lib.layers import LatentConv2d, TracedConv2d
 from bso_lib.models import split_parameters, vgg11
 from bso_lib.optim import BSO, TBSO
@@ -201,7 +204,8 @@ def test_the_published_codes_loss_mixes_in_the_squared_error(tiny_batch, trainin
     images, labels = tiny_batch
     net = small_net(weights="real", online=training != "bptt")
     recorder = Recorder(net.parameters())
-    loss, _ = train_batch(net, images.double(), labels, [recorder], 2, training, mse_weight=0.25)
+    mixed = partial(mixed_loss, mse_weight=0.25)
+    loss, _ = train_batch(net, images.double(), labels, [recorder], 2, training, loss=mixed)
     expected = 0.0
     net.reset_state()
     for _ in range(2):

@@ -9,7 +9,7 @@ import torch
 
 from bso_lib.data import FACTS, DatasetMissing, events, load_dataset
 from bso_lib.data.event_camera import EVENT_DTYPE, EventCamera
-from bso_lib.data.images import load_fashion_mini, make_splits
+from bso_lib.data.images import Split, load_fashion_mini, make_splits
 
 tonic = pytest.importorskip("tonic")
 CLASSES = tuple(tonic.datasets.CIFAR10DVS.classes)
@@ -49,12 +49,15 @@ def test_counts_stop_at_255_and_resizing_keeps_their_sum():
 
 @pytest.fixture
 def small_set(monkeypatch):
-    """fashion-mini cut down to 3 + 2 images a class."""
+    """fashion-mini cut down to 3 + 3 images a class, of which 2 are taken for 200: return the 3 + 2."""
     train, test = load_fashion_mini()
-    train, test = train.first_per_class(3)[0], test.first_per_class(2)[0]
+    train, test = train.first_per_class(3)[0], test.first_per_class(3)[0]
     small = make_splits(train.images, train.labels, test.images, test.labels, train.classes)
     monkeypatch.setattr(events, "load_fashion_mini", lambda: small)
-    return small
+    taken = small[1].first_per_class(2)[0]
+    first_per_class = Split.first_per_class
+    monkeypatch.setattr(Split, "first_per_class", lambda split, count: first_per_class(split, {200: 2}[count]))
+    return small[0], taken
 
 
 def test_fashion_events_are_fashion_mini_through_the_camera(small_set, tmp_path):
@@ -62,6 +65,7 @@ def test_fashion_events_are_fashion_mini_through_the_camera(small_set, tmp_path)
     assert train.images.shape == (30, 4, 2, *FACTS["fashion-events"].shape[1:])
     assert test.images.shape == (20, *train.images.shape[1:])
     assert torch.equal(train.labels, small_set[0].labels)
+    assert torch.equal(test.labels, small_set[1].labels)
     (seen,) = EventCamera().record(small_set[1].images[7].numpy(), first=37)  # test images are numbered after training
     assert np.array_equal(
         test.images[7].numpy(), events.to_frames((EventCamera().size, EventCamera().size, 2), 4)(seen)

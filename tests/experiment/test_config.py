@@ -33,6 +33,7 @@ WRONG = {
     "schedule": ["linear"],
     "step_epochs": [0],
     "precision": ["float16"],
+    "arithmetic": ["fixed", True],
     "packed": ["float16", True],
     "seed": [-1, 0.5, 2**63],
     "device": ["tpu"],
