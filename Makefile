@@ -26,10 +26,11 @@ FIGURES_10-events := cloud frames accuracy order
 FIGURES_11-scale := network phases memory communication
 FIGURES_12-fast-and-small := step growth operations
 FIGURES_13-paper-and-code := accuracy
+FIGURES_14-same-digits := machines accuracy
 FIGURES_99-ledger := verdicts
 
 EXPERIMENTS := 00-start-here 01-latent-weights 02-gradients-over-time 03-memory 04-how-accurate 05-more-time-steps \
-    06-how-sensitive 07-speech 08-regret 09-flips 10-events 11-scale 12-fast-and-small 13-paper-and-code
+    06-how-sensitive 07-speech 08-regret 09-flips 10-events 11-scale 12-fast-and-small 13-paper-and-code 14-same-digits
 NOTEBOOKS := $(EXPERIMENTS) 99-ledger
 BUILD := build/$(PROFILE)
 FIGURES := figures/$(PROFILE)
@@ -43,7 +44,7 @@ shared_cores = $(if $(filter -j%,$(MAKEFLAGS)),GOMP_SPINCOUNT=1000)
 
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help env lab reproduce notebooks dry-run test lint bench tune clean FORCE
+.PHONY: help env lab reproduce notebooks dry-run test lint bench tune arithmetic checksum clean FORCE
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -79,6 +80,7 @@ $(BUILD)/%.ipynb: notebooks/%.ipynb notebooks/profiles/$(PROFILE).yaml notebooks
 $(BUILD)/04-how-accurate.ipynb $(BUILD)/05-more-time-steps.ipynb $(BUILD)/09-flips.ipynb $(BUILD)/12-fast-and-small.ipynb: notebooks/tuning/fashion-mini.csv
 $(BUILD)/07-speech.ipynb: notebooks/tuning/spoken-mini.csv
 $(BUILD)/10-events.ipynb: notebooks/tuning/fashion-events.csv
+$(BUILD)/14-same-digits.ipynb: notebooks/evidence/arithmetic.csv
 $(BUILD)/12-fast-and-small.ipynb: $(wildcard figures/bench/rivals.csv)
 
 # The ledger reads what the other notebooks recorded.
@@ -122,6 +124,12 @@ tune: env ## choose each method's settings on validation data again (about an ho
 	    --width 0.0625 --epochs 3 --train-size 2000 $(FOUR)
 	$(RUN) -m bso_lib.sweep.tuning --out notebooks/tuning/spoken-mini.csv --dataset spoken-mini --time-steps 4 \
 	    --width 0.0625 --epochs 3 --batch-size 64 $(FOUR)
+
+arithmetic: env ## add to the comparison of exact with float32 arithmetic what it lacks (ten seeds, hours)
+	$(RUN) -m bso_lib.sweep.arithmetic --out notebooks/evidence/arithmetic.csv
+
+checksum: env ## compute one fixed exact run and print its SHA-256, the one in README on every machine
+	@$(RUN) -m bso_lib.experiment.checksum
 
 clean: ## delete what is built: build/, figures/quick, figures/teaching (not the environment)
 	rm -rf build figures/quick figures/teaching

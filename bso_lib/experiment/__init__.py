@@ -12,5 +12,6 @@ fingerprint      a hash of the code that computes a run
 machine          what of this machine decides a run's digits
 paths            where results lie
 run              from a RunConfig to its result
+checksum         one fixed exact run and the SHA-256 of what it learned
 command          python -m bso_lib
 """

@@ -12,7 +12,7 @@ from bso_lib.experiment.config import RunConfig
 from bso_lib.experiment.run import run
 
 FIXED = RunConfig(
-    width=0.0625, batch_norm="per-step", epochs=1, train_size=5_000, beta1=0.997, schedule="cosine",
+    width=0.0625, batch_norm="per-step", epochs=1, train_size=3_000, beta1=0.997, schedule="cosine",
     arithmetic="exact", record_flips=False,
 )  # fmt: skip
 

@@ -63,7 +63,7 @@ class RunConfig:
     schedule        factor on gamma and 1 - beta1, or on latent_lr: "constant", "cosine" (to 0 over the run),
                     "inverse-sqrt" (of the number of batches), "stepwise" (0.1 every step_epochs epochs, published code)
     start, eps_place, sign_of_zero   "t-bso" only: see ``bso_lib.experiment.published_code``; start "grid" or "kaiming"
-    mse_weight      k of the published code's loss, see ``bso_lib.training.train_batch``
+    mse_weight      k of the published code's loss, see ``bso_lib.experiment.published_code.mixed_loss``
     precision       "float32", or "bfloat16" for autocast
     arithmetic      "float32", or "exact": every sum one of whole numbers, so that all digits are the same on every
                     machine, see ``bso_lib.exact``; precision "float32", not graphed

@@ -23,7 +23,6 @@ from tqdm import tqdm
 
 from bso_lib.data import FACTS, load_dataset, load_validation, random_splits
 from bso_lib.data.stored import write_atomically
-from bso_lib.exact.convert import exact
 from bso_lib.experiment.build import build_model
 from bso_lib.experiment.config import RunConfig
 from bso_lib.experiment.fingerprint import source_fingerprint
@@ -70,6 +69,7 @@ class RunResult:
     def load_model(self, epoch: int | None = None):
         """Return the trained network, or the one after ``epoch`` (0: before training), on the CPU, in evaluation mode.
 
+        In plain layers; ``exact(model)`` of one trained in exact arithmetic answers to the bit as it was scored.
         Raises ValueError for an epoch that ``RunConfig.snapshot_every`` did not keep.
         """
         shape = (self.provenance["num_classes"], self.provenance["in_channels"])
@@ -78,7 +78,7 @@ class RunResult:
         if not path.exists():
             raise ValueError(f"no weights of epoch {epoch!r}: the run has snapshot_every={self.config.snapshot_every}")
         model.load_state_dict(load_file(path))
-        return (exact(model) if self.config.exact else model).eval()
+        return model.eval()
 
 
 def load_splits(config: RunConfig, root=None):

@@ -130,7 +130,7 @@ def account_step(config: RunConfig, image_shape=(3, 32, 32), num_classes=10, dev
     Raises ValueError for a wrong shape, number of classes or device.
     """
     config, device = _dry(config, device)
-    _check(image_shape, num_classes, device, DEVICES if config.packed == "no" else DEVICES[:2])
+    _check(image_shape, num_classes, device, DEVICES if config.packed == "no" and not config.exact else DEVICES[:2])
     tracker = StorageTracker()
     gpus = [torch.cuda.current_device()] if device == "cuda" else []
     with torch.random.fork_rng(devices=gpus), ExitStack() as stack:
@@ -217,6 +217,7 @@ def bytes_per_binary_weight(config: RunConfig) -> dict[str, float]:
     """
     found = dict.fromkeys(("weight", "sign", "gradient", "momentum", "v"), 0)
     gradients = {}
+    config = replace(config, arithmetic="float32")  # which keeps as much for each weight
     model = _network(config, (3, 32, 32), 10, "fake")
     with FakeTensorMode(), StorageTracker():
         _make_fake(model)

@@ -1,16 +1,18 @@
 """What exact arithmetic does to accuracy: the same runs in float32 and exactly, over seeds.
 
-    python -m bso_lib.sweep.arithmetic --out notebooks/tuning/arithmetic.csv        (make arithmetic)
+    python -m bso_lib.sweep.arithmetic --out notebooks/evidence/arithmetic.csv        (make arithmetic)
 
 Each method runs with its tuned settings at an eighth of the width. Every finished run is a row at once, and rows that
 are there are not computed again, so more seeds are added to those of before.
 """
 
 import argparse
+import math
 from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
+from scipy import stats
 
 from bso_lib.data.stored import write_atomically
 from bso_lib.experiment.config import ARITHMETICS, RunConfig
@@ -38,6 +40,21 @@ def compare(base: RunConfig, settings: pd.DataFrame, seeds, arithmetics, out: Pa
                 table = pd.concat([table, pd.DataFrame([row])]) if len(table) else pd.DataFrame([row])
                 table = table.sort_values(_SAME)
                 write_atomically(out, table.to_csv(index=False, lineterminator="\n").encode())
+
+
+def paired(table: pd.DataFrame, level: float = 0.95) -> pd.DataFrame:
+    """Return a row per method: mean of exact - float32 over the seeds that have both, in points, and its t interval.
+
+    Columns: method, n, float32 and exact (means in percent), difference, low, high (NaN for a single seed).
+    """
+    rows = []
+    for method, own in table.groupby("method", sort=False):
+        both = own.pivot(index="seed", columns="arithmetic", values="accuracy").dropna()
+        difference = both["exact"] - both["float32"]
+        half = stats.t.ppf((1 + level) / 2, len(both) - 1) * difference.sem() if len(both) > 1 else math.nan
+        mean = difference.mean()
+        rows.append((method, len(both), both["float32"].mean(), both["exact"].mean(), mean, mean - half, mean + half))
+    return pd.DataFrame(rows, columns=["method", "n", "float32", "exact", "difference", "low", "high"])
 
 
 def main():

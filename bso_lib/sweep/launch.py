@@ -63,12 +63,16 @@ def start(module: str, arguments: list[str], processes: int) -> str:
     return finished.stdout
 
 
-def launch(config: RunConfig, processes: int = 2, cache: Path | str | None = None) -> Launched:
+def launch(
+    config: RunConfig, processes: int = 2, cache: Path | str | None = None, environment: dict[str, str] | None = None
+) -> Launched:
     """Let ``processes`` on this machine do the run ``config`` together, with the results under ``cache``.
 
-    ``cache``: see BSO_CACHE; a folder of its own makes sure that the run is computed. Raises as :func:`start`.
+    ``cache``: see BSO_CACHE; a folder of its own makes sure that the run is computed. ``environment``: variables of the
+    processes, such as OMP_NUM_THREADS. Raises as :func:`start`.
     """
-    with mock.patch.dict(os.environ, {} if cache is None else {"BSO_CACHE": str(cache)}):
+    own = (environment or {}) | ({} if cache is None else {"BSO_CACHE": str(cache)})
+    with mock.patch.dict(os.environ, own):
         arguments = settings(config)
         output = start("bso_lib", arguments, processes)
         # By the name that it printed: with another number of threads than this process has, it is another run.

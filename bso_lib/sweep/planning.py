@@ -18,6 +18,7 @@ from bso_lib.measure.memory import account_step
 
 _WHAT_DECIDES_A_STEP = (
     "method", "training", "trace", "model", "width", "batch_norm", "batch_size", "dataset", "precision", "packed",
+    "arithmetic",
 )  # fmt: skip
 
 
@@ -67,7 +68,8 @@ def plan(configs: Iterable[RunConfig]) -> Plan:
         facts = FACTS[largest.dataset]
         if dry_run():
             largest = replace(largest, batch_size=2)
-        plain = replace(largest, packed="no")  # packed layers hold less, and cannot be counted without allocating
+        # Packed and exact layers hold no more, and cannot be counted without allocating.
+        plain = replace(largest, packed="no", arithmetic="float32")
         peak = max(peak, account_step(plain, facts.shape, facts.classes, "fake").peak_bytes)
         step = _seconds_per_time_step(largest, facts)
         seconds += sum(step * _time_steps(config) for config in alike)
@@ -127,9 +129,9 @@ def _phases(config):
 
 def _time_steps(config):
     """How many batches are trained for one time step in all; evaluation counted as a third of training."""
-    images = FACTS[config.dataset].train_images
-    trained = min(config.train_size or images, images)
-    evaluated = images / 5  # the sets have about five training images for one test image
+    facts = FACTS[config.dataset]
+    trained = min(config.train_size or facts.train_images, facts.train_images)
+    evaluated = facts.between or facts.train_images / 5  # the sets have about five training images for one test image
     return config.epochs * config.time_steps * (trained + evaluated / 3) / config.batch_size
 
 

@@ -13,6 +13,7 @@ import torch
 from ranks import together
 
 from bso_lib.data import load_dataset
+from bso_lib.exact.convert import exact
 from bso_lib.experiment import run as experiments
 from bso_lib.experiment.build import Trainer, build_model
 from bso_lib.experiment.config import RunConfig
@@ -143,7 +144,7 @@ def test_a_loaded_network_answers_as_the_run_was_scored(tmp_path, monkeypatch):
     monkeypatch.setenv("BSO_CACHE", str(tmp_path))
     result = experiments.run(TINY, progress=False)
     _, test = experiments.load_splits(result.config)
-    assert evaluate(result.load_model(), test, 2, batch_size=77) == result.accuracy
+    assert evaluate(exact(result.load_model()), test, 2, batch_size=77) == result.accuracy
 
 
 def test_the_switches_that_exact_arithmetic_excludes_are_named():

@@ -349,3 +349,23 @@ def test_a_checkpoint_holds_no_code(tmp_path):
     path.write_bytes(path.read_bytes()[:50])
     with pytest.raises(DamagedCheckpoint, match="does not match its checksum"):
         load_checkpoint(path)
+
+
+def test_all_test_images_are_scored_last_and_fewer_before(monkeypatch):
+    """fashion-mini: 2,000 between epochs and for a run on a part of the training images, all 10,000 in the end."""
+    seen = []
+
+    def score(job, split):
+        seen.append((len(split), split.labels.bincount().tolist()))
+        return 50.0
+
+    monkeypatch.setattr(Job, "accuracy", score)
+    monkeypatch.setattr(Job, "train_epoch", lambda job, train, bar: {"train_loss": 1.0, "train_accuracy": 50.0})
+    whole = replace(TINY, train_size=None, epochs=3)
+    experiments.run(whole, progress=False)
+    assert seen == [(2_000, [200] * 10)] * 2 + [(10_000, [1_000] * 10)]
+    seen.clear()
+    experiments.run(replace(whole, train_size=1000), progress=False)
+    experiments.run(replace(whole, evaluate_on="validation", epochs=1), progress=False)
+    assert seen == [(2_000, [200] * 10)] * 3 + [(1_000, [100] * 10)]
+    assert len(experiments.load_splits(replace(whole, train_size=1000))[1]) == 2_000

@@ -79,3 +79,17 @@ def test_resnet18_on_imagenet_takes_the_operations_that_it_is_known_for():
 )
 def test_duration_in_two_units(seconds, words):
     assert duration(seconds) == words
+
+
+def test_exact_runs_are_timed_as_such_and_held_as_float_ones(monkeypatch):
+    timed = []
+    monkeypatch.setattr(
+        "bso_lib.sweep.planning._seconds_per_time_step", lambda config, facts: timed.append(config.arithmetic) or 1.0
+    )
+    exact = replace(TINY, arithmetic="exact")
+    assert plan([exact]).peak_bytes == plan([TINY]).peak_bytes
+    plan([TINY, exact])
+    assert sorted(timed) == ["exact", "exact", "float32", "float32"]
+    with pytest.raises(ValueError, match="device='fake': must be one of cpu, cuda"):
+        account_step(exact, (1, 28, 28), 10, "fake")
+    assert account_step(exact, (1, 28, 28), 10, "cpu").peak_bytes > 0
