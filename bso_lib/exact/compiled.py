@@ -73,10 +73,36 @@ def moments(z):
 
 
 @_serial
+def _whole_moments_of(z, inverse, whole, first, second):
+    for i in range(len(z)):
+        for j in range(z.shape[1]):
+            number = z[i, j] * inverse
+            whole[i, j] = np.int16(number)
+            value = np.float64(number)
+            first[j] += value
+            second[j] += value * value
+
+
+@_compile
+def _whole_moments(z, inverse, whole, out):
+    threads = len(out)
+    for part in numba.prange(threads):
+        _whole_moments_of(_share(z, part, threads), inverse, _share(whole, part, threads), out[part, 0], out[part, 1])
+
+
+def whole_moments(z, unit):
+    whole = torch.empty_like(z, dtype=torch.int16)
+    threads, k, (z, out) = _arrays(z, whole)
+    sums = np.zeros((threads, 2, z.shape[1]))
+    _whole_moments(z, _F(1 / unit), out, sums)
+    return whole, _of_channels(sums, k)
+
+
+@_serial
 def _scale_and_shift_of(z, scale, shift, y):
     for i in range(len(z)):
         for j in range(z.shape[1]):
-            y[i, j] = z[i, j] * scale[j] + shift[j]
+            y[i, j] = _F(z[i, j]) * scale[j] + shift[j]
 
 
 @_compile
@@ -86,9 +112,9 @@ def _scale_and_shift(z, scale, shift, y, threads):
 
 
 def scale_and_shift(z, scale, shift):
-    if z.dtype != torch.float32:
+    if z.dtype == torch.float64:
         return z * scale + shift
-    y = torch.empty_like(z)
+    y = torch.empty_like(z, dtype=torch.float32)
     threads, k, (z, out) = _arrays(z, y)
     _scale_and_shift(z, _tiled(scale, k), _tiled(shift, k), out, threads)
     return y
@@ -119,7 +145,7 @@ def _gradient_sums(grad, z, inverse, whole, out):
 
 
 def gradient_sums(grad, z, unit):
-    whole = torch.empty_like(z)
+    whole = torch.empty_like(grad)
     threads, k, (grad, z, out) = _arrays(grad, z, whole)
     sums = np.zeros((threads, 4, z.shape[1]))
     _gradient_sums(grad, z, _F(1 / float(unit)), out, sums)
@@ -140,7 +166,7 @@ def _round_to_plane_of(whole, z, a, b, c, key, row, columns, q, magnitudes):
             row += 1
             for j in range(width):
                 noise = _F((own + columns[j]) & 0xFFFF) * _F(2**-16)
-                value = whole[i, o + j] * a[j] + z[i, o + j] * b[j]
+                value = whole[i, o + j] * a[j] + _F(z[i, o + j]) * b[j]
                 value = np.floor((value + c[j]) + noise)
                 value = min(max(value, _F(-PLANE)), _F(PLANE))
                 q[i, o + j] = value
@@ -163,7 +189,7 @@ def round_to_plane(whole, z, coefficients, key):
     rows, width = z.shape
     first = rank_and_ranks()[0] * rows
     columns = fractions(of_columns, width, 0, "cpu").numpy()
-    q = torch.empty_like(z)
+    q = torch.empty_like(whole)
     threads, k, (whole, z, out) = _arrays(whole, z, q)
     magnitudes = np.zeros((threads, z.shape[1]), np.int32)
     _round_to_plane(whole, z, coefficients.numpy(), of_rows, first, columns, out, magnitudes)

@@ -81,35 +81,35 @@ class _ConvNorm(torch.autograd.Function):
         geometry, passes = conv.geometry, passes_on(x.device.type)
         operands = _Operands(conv, x, weight, presynaptic)
         z = operands.convolve(geometry)
-        if operands.exact:
-            bits = conv.output_bits
+        if operands.exact:  # two bytes for each number are kept, in place of four
+            bits, unit = conv.output_bits, 2.0**-conv.input_bits
+            whole, sums = passes.whole_moments(matrix(z), unit)
         else:
             whole, unit = fixed(z.float(), _REAL_BITS)
-            z, bits = whole * unit, _REAL_BITS
-        flat = matrix(z)
-        count = len(flat) * rank_and_ranks()[1]
-        sums = total(passes.moments(flat))
-        mean, var = norm.statistics(sums, count)
+            bits, unit, whole = _REAL_BITS, float(unit), matrix(whole)
+            sums = passes.moments(whole)
+        count = len(whole) * rank_and_ranks()[1]
+        mean, var = norm.statistics(total(sums), count, unit)
         scale, shift = norm.scale_and_shift(mean, var, 24 - bits, gain, bias)
-        y = like(z, passes.scale_and_shift(flat, scale, shift))
-        ctx.save_for_backward(presynaptic, None if conv.packed else weight, z, mean, var, scale)
-        ctx.conv, ctx.norm, ctx.key, ctx.ticket, ctx.count = conv, norm, key, ticket, count
+        y = like(z, passes.scale_and_shift(whole, scale * unit, shift))
+        ctx.save_for_backward(presynaptic, None if conv.packed else weight, whole, mean, var, scale)
+        ctx.conv, ctx.norm, ctx.key, ctx.ticket, ctx.count, ctx.unit = conv, norm, key, ticket, count, unit
         return y
 
     @staticmethod
     def backward(ctx, grad):
-        presynaptic, weight, z, mean, var, scale = ctx.saved_tensors
+        presynaptic, weight, z, mean, var, scale = ctx.saved_tensors  # z in whole numbers
         conv, norm, passes = ctx.conv, ctx.norm, passes_on(grad.device.type)
         if conv.packed:
             conv.check(ctx.ticket)
             weight = conv.used_weight()
-        flat, grad = matrix(z), matrix(grad)
-        grad_unit = unit_for(largest(magnitude(grad)), _REAL_BITS)
-        whole, sums, largest_whole = passes.gradient_sums(grad, flat, grad_unit)
+        rows = matrix(grad)
+        grad_unit = unit_for(largest(magnitude(rows)), _REAL_BITS)
+        whole, sums, largest_whole = passes.gradient_sums(rows, z, grad_unit)
         largest_whole = largest(largest_whole)
         sum_d, sum_dz, sum_abs = total(sums)
         inverse = 1 / (var + norm.eps).sqrt()
-        along = (sum_dz - mean * sum_d) * inverse  # sum of d zhat, in units of grad_unit
+        along = (sum_dz * ctx.unit - mean * sum_d) * inverse  # sum of d zhat, in units of grad_unit
         slope = scale.double() * inverse * along / ctx.count
         gain = scale.double()
         offset = slope * mean - gain * sum_d / ctx.count
@@ -119,10 +119,10 @@ class _ConvNorm(torch.autograd.Function):
             CUT * exact_sum(size * sum_abs) / (ctx.count * len(size)),
         )
         plane_unit = unit_for(top, 7).double()  # in units of grad_unit
-        coefficients = (torch.stack((gain, -slope, offset)) / plane_unit).float()
-        q, magnitudes = passes.round_to_plane(whole, flat, coefficients, ctx.key)
+        coefficients = (torch.stack((gain, -slope * ctx.unit, offset)) / plane_unit).float()
+        q, magnitudes = passes.round_to_plane(whole, z, coefficients, ctx.key)
         unit = plane_unit * grad_unit.double()
-        q, magnitudes = like(z, q), float(magnitudes.max())
+        q, magnitudes = like(grad, q), float(magnitudes.max())
         grad_x, grad_weight = _ConvNorm._gradients(ctx, q, unit, weight, presynaptic, magnitudes)
         grad_unit = grad_unit.double()
         return (
@@ -242,10 +242,11 @@ class _ExactNorm:
         key = Key(self.noise.seed, self.noise.batch, self.running[2], self.number)
         return _ConvNorm.apply(values, presynaptic, weight, self.weight, self.bias, self, conv, key, ticket)
 
-    def statistics(self, sums, count):
-        """Return mean and variance, float64 (C,), from the sums over ``count`` numbers; update the running ones."""
+    def statistics(self, sums, count, unit):
+        """Return mean and variance, float64 (C,), from sums over ``count`` whole numbers; update the running ones."""
         first, second = sums
         mean, var = first / count, second / count - (first / count).square()
+        mean, var = mean * unit, var * unit**2
         running_mean, running_var, _ = self.running
         for running, new in ((running_mean, mean), (running_var, var * (count / max(count - 1, 1)))):
             running.mul_(1 - self.momentum).add_(new.float() * self.momentum)

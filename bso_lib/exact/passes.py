@@ -47,6 +47,12 @@ def moments(z):
     return torch.stack((z.sum(0), (z * z).sum(0)))
 
 
+def whole_moments(z, unit):
+    """Return (whole, sums): ``z`` in whole multiples of ``unit``, below 2^15, int16, and :func:`moments` of these."""
+    whole = (z * (1 / unit)).to(torch.int16)
+    return whole, moments(whole)
+
+
 def scale_and_shift(z, scale, shift):
     """Return z * scale + shift; ``scale``, ``shift`` (C,)."""
     return z * scale + shift

@@ -35,6 +35,12 @@ def test_passes_are_the_same_to_the_bit(z, threads):
     grad = torch.randn(rows, columns) * 10 ** torch.empty(rows, columns).uniform_(-6, 0)
     unit = torch.tensor(2.0**-15)
     same([compiled.moments(z)], [passes.moments(z)])
+    short = (z / 4).round() / 4
+    found = compiled.whole_moments(short, 0.25)
+    same(found, passes.whole_moments(short, 0.25))
+    assert torch.equal(found[0].float() / 4, short)
+    assert found[0].dtype == torch.int16
+    z = z.to(torch.int16) if z.shape[0] % 2 else z  # either type
     same([compiled.scale_and_shift(z, scale, shift)], [passes.scale_and_shift(z, scale, shift)])
     found = compiled.gradient_sums(grad, z, unit)
     same(found, passes.gradient_sums(grad, z, unit))
