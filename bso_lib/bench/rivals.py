@@ -19,16 +19,17 @@ from bso_lib.training import train_batch
 
 OURS = "T-BSO, plain"
 PACKED = "T-BSO, packed"
+EXACT = "T-BSO, exact"
 COMPILED = "T-BSO, plain, compiled"
 GRAPHED = "T-BSO, plain, CUDA graph"
 TWO_FORWARD = "two forward passes"
 
 
-def _ours(width, precision="float32", packed="no", compiled=False, graphed=False):
+def _ours(width, precision="float32", packed="no", compiled=False, graphed=False, arithmetic="float32"):
     def make(images, labels, time_steps):
         config = RunConfig(
             width=width, time_steps=time_steps, batch_norm="per-step", precision=precision, packed=packed,
-            graphed=graphed, record_flips=False,
+            graphed=graphed, record_flips=False, arithmetic=arithmetic,
         )  # fmt: skip
         model = build_model(config, 10, images.shape[1]).to(images.device)
         trainer = Trainer(config, model, batches=1)
@@ -66,6 +67,7 @@ def contestants(width=1.0) -> dict[str, Callable]:
     ours = {
         OURS: _ours(width),
         PACKED: _ours(width, packed="float32"),
+        EXACT: _ours(width, arithmetic="exact"),
         f"{OURS}, bfloat16": _ours(width, half),
         f"{PACKED}, bfloat16": _ours(width, half, packed=half),
     }

@@ -17,7 +17,7 @@ _WIDE = 256  # numbers of the inner loops: rows of few channels are taken togeth
 _F = np.float32
 _MOST_THREADS = numba.config.NUMBA_NUM_THREADS  # as many as cores: numba knows no more
 _ZERO, _ONE = _F(0), _F(1)
-_NONE = np.empty((0, 1), np.float32)
+_NONE = np.empty((0, 1), np.uint8)
 _compile = numba.njit(parallel=True, cache=True, error_model="numpy")
 _serial = numba.njit(cache=True, error_model="numpy")
 
@@ -207,7 +207,7 @@ def _fire_of(current, before, trace_before, decay, threshold, potential, spikes,
             spikes[i, j] = _ONE if value >= threshold else _ZERO
         if traces:
             for j in range(current.shape[1]):
-                trace[i, j] = decay * trace_before[i, j] + spikes[i, j]
+                trace[i, j] = (trace_before[i, j] >> 1) + (np.uint8(spikes[i, j]) << 7)
 
 
 @_compile
@@ -222,7 +222,7 @@ def _fire(current, before, trace_before, decay, threshold, potential, spikes, tr
 
 def fire(current, before, trace, decay, threshold):
     potential, spikes = torch.empty_like(current), torch.empty_like(current)
-    new = None if trace is None else torch.empty_like(current)
+    new = None if trace is None else torch.empty_like(trace)
     threads, _, arrays = _arrays(current, before, potential, spikes)
     was, now = (_NONE, _NONE) if trace is None else _arrays(trace, new)[2]
     _fire(arrays[0], arrays[1], was, _F(decay), _F(threshold), arrays[2], arrays[3], now, threads)

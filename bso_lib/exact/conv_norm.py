@@ -22,6 +22,7 @@ from torch import nn
 from bso_lib.exact.agreement import largest, rank_and_ranks, total
 from bso_lib.exact.fixed_point import exact_sum, fixed, magnitude, significant, unit_for
 from bso_lib.exact.kernels import EXACT, Geometry, convolve, input_gradient, weight_gradient
+from bso_lib.exact.lif import TRACE_BITS
 from bso_lib.exact.noise import Key
 from bso_lib.exact.passes import like, matrix, passes_on
 from bso_lib.fast.packed_layers import PackedConv2d
@@ -59,7 +60,10 @@ class _Operands:
         if self.real_input:
             x = presynaptic = (x * (1 / _INPUT_UNIT)).round()
         self.x_unit = _INPUT_UNIT if self.real_input else 1.0
-        self.x, self.w, self.a = x.to(wide), self.w.to(wide), presynaptic.to(wide)
+        # A trace in whole numbers is one in multiples of 2^-7, or less by the factor of the pools behind its neurons.
+        self.a_unit = self.x_unit if presynaptic.is_floating_point() else 2.0 ** -(TRACE_BITS + conv.input_bits)
+        self.w, self.a = self.w.to(wide), presynaptic.to(wide)
+        self.x = self.a if x is presynaptic else x.to(wide)
         self.exact = wide == torch.float32
 
     def convolve(self, geometry):
@@ -142,7 +146,7 @@ class _ConvNorm(torch.autograd.Function):
         if ctx.needs_input_grad[2] or ctx.ticket is not None:
             bound = magnitude(operands.a) if operands.real_input else conv.largest_trace(ctx.key.t)
             found = total(weight_gradient(q, operands.a, operands.w, geometry, magnitudes, float(bound)))
-            grad_weight = (found * (unit * operands.x_unit)).float()
+            grad_weight = (found * (unit * operands.a_unit)).float()
             if conv.packed:
                 conv.finish(weight, grad_weight, ctx.key.t)
                 grad_weight = None
@@ -152,12 +156,12 @@ class _ConvNorm(torch.autograd.Function):
 class _ExactConv:
     """What exact convolutions share: they leave their work to the BatchNorm behind them.
 
-    ``input_bits``: spikes come in multiples of 2^-input_bits; None for real-valued input. ``trace_bits``: as for the
-    presynaptic trace of NDOT, rounded to so many; None where it follows from the time step.
+    ``input_bits``: spikes come in multiples of 2^-input_bits; None for real-valued input. ``rounds_trace``: whether the
+    presynaptic trace is NDOT's.
     """
 
     real_weight, packed = False, False
-    input_bits, trace_bits = None, None
+    input_bits, rounds_trace = None, False
 
     def forward(self, x):
         return Deferred(self, x)
@@ -175,8 +179,9 @@ class _ExactConv:
 
     def largest_trace(self, t: int) -> float:
         """Return the largest presynaptic trace at time step ``t``, in the unit of which it is a whole multiple."""
-        bits = t if self.trace_bits is None else self.trace_bits
-        return (2.0 ** (bits + 1) - (self.trace_bits is None)) * 2**self.input_bits
+        if self.rounds_trace:
+            return 2.0 ** (TRACE_BITS + 1 + self.input_bits)
+        return (2.0 ** (min(t, TRACE_BITS) + 1) - 1) * 2**self.input_bits
 
 
 class ExactBinaryConv2d(_ExactConv, BinaryConv2d):

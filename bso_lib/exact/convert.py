@@ -1,13 +1,12 @@
 """``exact(model)``: the same network with exact layers, in the way of ``pack(model)``."""
 
 import copy
-import math
 
 import torch
 from torch import nn
 
 from bso_lib.exact import conv_norm, linear, pooling
-from bso_lib.exact.lif import NDOT_BITS, ExactLIF
+from bso_lib.exact.lif import ExactLIF
 from bso_lib.fast.packed_layers import PackedConv2d
 from bso_lib.layers import (
     BinaryConv2d,
@@ -80,8 +79,8 @@ def exact(model: SpikingNet, seed: int = 0) -> SpikingNet:
     Parameters, buffers and their names stay. Train it with ``bso_lib.exact.loss.cross_entropy``, BSO and TBSO made with
     ``exact=True``, and :class:`bso_lib.exact.descent.ExactSGD`. ``seed``: of the rounding of gradients. In evaluation
     mode it gives no gradients.
-    Raises ValueError for a layer that has no exact form, for a convolution without its BatchNorm behind it, and for a
-    decay that is not a power of two.
+    Raises ValueError for a layer that has no exact form, for a convolution without its BatchNorm behind it, and for
+    another decay than 0.5.
     """
     model = copy.deepcopy(model)
     for name, module in list(model.named_modules()):
@@ -89,8 +88,8 @@ def exact(model: SpikingNet, seed: int = 0) -> SpikingNet:
             module.__class__ = _KINDS[type(module)]  # same attributes, another forward
         elif type(module) not in _UNCHANGED:
             raise ValueError(f"{name} is a {type(module).__name__}, which has no exact form")
-        if isinstance(module, LIF) and math.frexp(module.decay)[0] != 0.5:
-            raise ValueError(f"{name} has decay={module.decay!r}: exact arithmetic needs a power of two, such as 0.5")
+        if isinstance(module, LIF) and module.decay != 0.5:
+            raise ValueError(f"{name} has decay={module.decay!r}: exact arithmetic needs 0.5")
     model.noise = Noise(seed)
     norms = [module for module in model.modules() if isinstance(module, conv_norm._ExactNorm)]
     for number, norm in enumerate(norms):
@@ -104,12 +103,12 @@ def exact(model: SpikingNet, seed: int = 0) -> SpikingNet:
 
 def _connect(layers):
     """Tell each convolution of a Sequential what comes in, and see that its BatchNorm follows."""
-    bits, trace_bits = None, None  # real-valued, until neurons make it spikes
+    bits, rounds = None, False  # real-valued, until neurons make it spikes
     following = [*layers, None]
     for layer, after in zip(layers, following[1:], strict=False):
         if isinstance(layer, LIF):
             bits = 0
-            trace_bits = NDOT_BITS if layer.trace_kind.startswith("ndot") else None
+            rounds = layer.trace_kind.startswith("ndot")
         elif isinstance(layer, SpikingPool) and layer.size is not None:
             if layer.size & (layer.size - 1):
                 raise ValueError(f"pooling by {layer.size}: exact arithmetic needs a power of two")
@@ -117,7 +116,7 @@ def _connect(layers):
         elif isinstance(layer, conv_norm._ExactConv):
             if not isinstance(after, conv_norm._ExactNorm):
                 raise ValueError(f"{layer} is not followed by its BatchNorm, which exact arithmetic needs")
-            layer.input_bits, layer.trace_bits = bits, trace_bits
+            layer.input_bits, layer.rounds_trace = bits, rounds
             if not layer.real_weight and (bits is None or layer.output_bits > _LARGEST_OUTPUT):
                 what = "real-valued input" if bits is None else "too many inputs for 15 bits"
                 raise ValueError(f"{layer} has {what}: it has no exact form")

@@ -1,8 +1,9 @@
-"""LIF neurons whose surrogate derivative is read from a table, and whose traces are whole multiples of a power of two.
+"""LIF neurons whose surrogate derivative is read from a table, and whose trace is a byte.
 
 Potential and spike (Eq. 2, 3) are those of ``bso_lib.neurons``: a decay of 1/2 multiplies without rounding. A sigmoid
 would need exp, which every library computes a little differently; the table has its derivative at steps of 1/64,
-rounded to 2^-14.
+rounded to 2^-14. The trace of OTTT is kept in whole multiples of 2^-7, at most 255 of them: a[t] = a[t-1] / 2 + s[t] is
+a shift and an addition, exact for eight time steps; what a spike leaves after that, less than 2^-7, is dropped.
 """
 
 import torch
@@ -12,7 +13,7 @@ from bso_lib.neurons import LIF
 from bso_lib.surrogate import sigmoid_derivative
 from bso_lib.traced import Spikes
 
-NDOT_BITS = 7  # the ratio of NDOT is real, so its trace is rounded to multiples of 2^-7
+TRACE_BITS = 7  # a trace is a multiple of 2^-7; that of NDOT, whose ratio is real, is rounded to it and stays float32
 _SIDE = 4 * STEPS  # 4 units of potential on either side of the threshold
 
 
@@ -59,7 +60,7 @@ class _Step(torch.autograd.Function):
 
 
 class ExactLIF(LIF):
-    """A :class:`bso_lib.neurons.LIF` as the module says; its ``decay`` must be a power of two."""
+    """A :class:`bso_lib.neurons.LIF` as the module says; its ``decay`` is 0.5."""
 
     table = None
 
@@ -85,8 +86,10 @@ class ExactLIF(LIF):
 
     @torch.no_grad()
     def _update_trace(self, spikes, previous):
-        if self.trace is None:
+        if self.trace_kind == "ottt":  # the first of a sample
+            self.trace = spikes.to(torch.uint8) << TRACE_BITS
+        elif self.trace is None:
             super()._update_trace(spikes, previous)
         else:
             carried = self._ratio(spikes, previous).mul_(self.trace)
-            self.trace = carried.mul_(2**NDOT_BITS).round_().mul_(2**-NDOT_BITS).add_(spikes)
+            self.trace = carried.mul_(2**TRACE_BITS).round_().mul_(2**-TRACE_BITS).add_(spikes)

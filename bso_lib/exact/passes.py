@@ -61,12 +61,12 @@ def scale_and_shift(z, scale, shift):
 def fire(current, before, trace, decay, threshold):
     """Return (potential, spikes, trace) after a time step (Eq. 2, 3, 7), from the potential and the trace before it.
 
-    ``decay`` is a power of two. ``trace``: None where there is none.
+    ``decay`` is a power of two. ``trace``: uint8, in 128ths, halved by each step; None where there is none.
     """
     left = before - threshold * (before >= threshold)
     potential = current + decay * left
     spikes = torch.ge(potential, threshold, out=torch.empty_like(potential))
-    return potential, spikes, None if trace is None else decay * trace + spikes
+    return potential, spikes, None if trace is None else (trace >> 1) + (spikes.to(torch.uint8) << 7)
 
 
 def slope_times(grad, potential, threshold, table):

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from activations import activation_bytes_per_neuron
 from torch import nn
 
 from bso_lib.exact.convert import exact
@@ -14,6 +15,7 @@ from bso_lib.fast.packed_layers import pack, packed_layers, unpack
 from bso_lib.layers import BinaryConv2d, SpikingPool, TimeStepBatchNorm2d, TracedConv2d
 from bso_lib.models import SpikingNet, resnet18, vgg11
 from bso_lib.neurons import LIF
+from bso_lib.traced import Spikes
 
 TINY = RunConfig(width=1 / 32, batch_norm="per-step", arithmetic="exact", record_flips=False, device="cpu")
 
@@ -95,6 +97,35 @@ def test_weight_gradients_are_whole_multiples_of_one_power_of_two():
         assert g.unique().numel() > 10
 
 
+def test_a_trace_is_a_byte_that_forgets_after_eight_steps():
+    """The trace of LIF to the bit for eight time steps; then what is below 2^-7 is dropped."""
+    plain, byte = LIF(), exact(SpikingNet(LIF()))[0]
+    for t in range(20):
+        current = torch.randn(50, 30) + 0.5
+        a, b = plain(current).trace, byte(current).trace
+        assert b.dtype == torch.uint8
+        difference = a - b.float() / 128
+        assert difference.min() >= 0
+        assert difference.max() == 0 if t < 8 else difference.max() < 2**-6
+
+
+def test_pools_add_up_whole_traces():
+    spikes = (torch.rand(4, 3, 7, 7) < 0.4).float()
+    trace = torch.randint(256, (4, 3, 7, 7), dtype=torch.uint8)
+    for size, unit in ((2, 2**-9), (None, 1)):
+        pooled = SpikingPool(size)(Spikes(spikes, trace / 128))
+        found = exact(SpikingNet(LIF(), SpikingPool(size)))[1](Spikes(spikes, trace))
+        assert torch.equal(found.values, pooled.values)
+        torch.testing.assert_close(found.trace * unit, pooled.trace)
+
+
+def test_what_is_kept_for_the_backward_pass_is_small():
+    """Per neuron 4 bytes of potential, 2 of a convolution's output (4 of the first), and 1 of the trace or less."""
+    model = build_model(replace(TINY, width=0.25), 10, 3).train()  # wide enough that the image hardly counts
+    assert activation_bytes_per_neuron(exact(model), images(4, 3, 32), 2) <= 7.5
+    assert activation_bytes_per_neuron(model, images(4, 3, 32), 2) > 10
+
+
 @pytest.mark.parametrize("trace", ["ottt", "ndot", "none"])
 def test_traces_are_multiples_of_a_power_of_two_within_their_bound(trace):
     net = exact(SpikingNet(LIF(trace), BinaryConv2d(3, 4, 3), TimeStepBatchNorm2d(4, 5)))
@@ -102,6 +133,7 @@ def test_traces_are_multiples_of_a_power_of_two_within_their_bound(trace):
     for t in range(5):
         spikes = lif(torch.randn(50, 3, 6, 6) + 0.5)
         a = spikes.values if spikes.trace is None else spikes.trace
+        a = a if a.is_floating_point() else a.float() / 128
         unit = 2.0 ** -(7 if trace == "ndot" else t)
         assert torch.equal(a / unit, (a / unit).round())
         assert a.abs().max() / unit <= conv.largest_trace(t)
@@ -157,7 +189,7 @@ def test_each_batch_of_training_has_its_number():
         ([BinaryConv2d(1, 2, 3), nn.BatchNorm2d(2)], "real-valued input"),
         ([LIF(), BinaryConv2d(4000, 2, 3), nn.BatchNorm2d(2)], "too many inputs"),
         ([LIF(), SpikingPool(3), BinaryConv2d(1, 2, 3), nn.BatchNorm2d(2)], "pooling by 3"),
-        ([LIF(decay=0.4)], "0 has decay=0.4: exact arithmetic needs a power of two"),
+        ([LIF(decay=0.25)], "0 has decay=0.25: exact arithmetic needs 0.5"),
     ],
 )
 def test_what_has_no_exact_form_is_refused(layers, message):

@@ -53,7 +53,7 @@ def test_passes_are_the_same_to_the_bit(z, threads):
 def test_neurons_are_the_same_to_the_bit(z, threads, traces):
     current, before = torch.randn_like(z), torch.randn_like(z) * 2
     before[0], current[0] = 1.0, 1.0  # at the threshold: they fire
-    trace = torch.rand_like(z) if traces else None
+    trace = torch.randint(256, z.shape, dtype=torch.uint8) if traces else None
     a, b = (p.fire(current, before, trace, 0.5, 1.0) for p in (compiled, passes))
     assert (a[2] is None) == (b[2] is None) == (not traces)
     same(a[: 2 + traces], b[: 2 + traces])
