@@ -44,7 +44,7 @@ shared_cores = $(if $(filter -j%,$(MAKEFLAGS)),GOMP_SPINCOUNT=1000)
 
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help env lab reproduce notebooks dry-run test lint bench tune arithmetic checksum clean FORCE
+.PHONY: help env lab reproduce notebooks dry-run test lint bench tune arithmetic machines checksum clean FORCE
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -127,6 +127,9 @@ tune: env ## choose each method's settings on validation data again (about an ho
 
 arithmetic: env ## add to the comparison of exact with float32 arithmetic what it lacks (ten seeds, hours)
 	$(RUN) -m bso_lib.sweep.arithmetic --out notebooks/evidence/arithmetic.csv
+
+machines: env ## add the exact runs that the table of machines lacks (an hour)
+	$(RUN) -m bso_lib.sweep.machines --out notebooks/evidence/machines.csv
 
 checksum: env ## compute one fixed exact run and print its SHA-256, the one in README on every machine
 	@$(RUN) -m bso_lib.experiment.checksum

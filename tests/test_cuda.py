@@ -62,3 +62,17 @@ def test_a_graphed_run_is_a_run(tmp_path, monkeypatch):
     )  # fmt: skip
     result = experiments.run(config, progress=False)
     assert result.history["train_loss"].iloc[-1] < result.history["train_loss"].iloc[0]
+
+
+@pytest.mark.parametrize("changes", [{}, {"method": "ste", "latent_lr": 10.0}, {"method": "bso", "model": "resnet18"}])
+def test_an_exact_run_has_the_bits_of_a_cpu(changes, tmp_path, monkeypatch):
+    found = []
+    for device in ("cpu", "cuda"):
+        monkeypatch.setenv("BSO_CACHE", str(tmp_path / device))
+        config = RunConfig(
+            width=1 / 16, train_size=200, batch_size=40, epochs=2, batch_norm="per-step", arithmetic="exact",
+            augment=("crop", "flip"), schedule="cosine", gamma=1e-4, device=device, **changes,
+        )  # fmt: skip
+        result = experiments.run(config, progress=False)
+        found.append((result.checksum, result.history.to_dict("list"), result.flips.to_dict()))
+    assert found[0] == found[1]

@@ -4,6 +4,7 @@ float32 adds whole numbers below 2^24 without rounding, in any order and with or
 those below 2^53. A sum of products is certain to stay below if the sum of their magnitudes does.
 """
 
+import contextlib
 from typing import NamedTuple
 
 import torch
@@ -11,6 +12,11 @@ import torch.nn.functional as F
 
 EXACT = {torch.float32: 2**24, torch.float64: 2**53}
 PLANE = 127  # magnitude of an 8-bit gradient
+
+
+def _plain_sums(x):
+    """Keep a GPU's library from transforms (Winograd, FFT), which add up what is not whole; a CPU's has none here."""
+    return torch.backends.cudnn.flags(enabled=False) if x.is_cuda else contextlib.nullcontext()
 
 
 class Geometry(NamedTuple):
@@ -28,12 +34,13 @@ class Geometry(NamedTuple):
 
 def convolve(x, w, geometry):
     """Return the convolution of whole numbers ``x`` with ``w``, in their type."""
-    return F.conv2d(x, w, None, *geometry)
+    with _plain_sums(x):
+        return F.conv2d(x, w, None, *geometry)
 
 
 def input_gradient(q, x, w, geometry):
     """Return the gradient of the input of shape ``x.shape`` for whole numbers ``q`` at the output."""
-    return torch.ops.aten.convolution_backward(q, x, w, None, *geometry.backward(), (True, False, False))[0]
+    return _backward(q, x, w, geometry, (True, False, False))[0]
 
 
 def weight_gradient(q, a, w, geometry, magnitudes, largest):
@@ -47,7 +54,12 @@ def weight_gradient(q, a, w, geometry, magnitudes, largest):
             return weight_gradient(q.double(), a.double(), w.double(), geometry, magnitudes, largest)
         halves = zip(q.tensor_split(2), a.tensor_split(2), strict=True)
         return sum(weight_gradient(h, b, w, geometry, in_worst_channel(h), largest) for h, b in halves)
-    return torch.ops.aten.convolution_backward(q, a, w, None, *geometry.backward(), (False, True, False))[1].double()
+    return _backward(q, a, w, geometry, (False, True, False))[1].double()
+
+
+def _backward(q, x, w, geometry, wanted):
+    with _plain_sums(q):
+        return torch.ops.aten.convolution_backward(q, x, w, None, *geometry.backward(), wanted)
 
 
 def in_worst_channel(q) -> float:

@@ -24,6 +24,11 @@ LABELS = ("T-BSO", "BSO", "STE + OTTT")
 _SAME = ["method", "arithmetic", "seed"]
 
 
+def base_config() -> RunConfig:
+    """Return what all runs of the comparison share."""
+    return RunConfig(width=0.125, time_steps=2, epochs=5, batch_norm="per-step", schedule="cosine", record_flips=False)
+
+
 def compare(base: RunConfig, settings: pd.DataFrame, seeds, arithmetics, out: Path):
     """Add to the csv ``out`` a row for each run that it lacks: accuracy in percent, and where it was computed."""
     for seed in seeds:
@@ -66,8 +71,7 @@ def main():
     parser.add_argument("--seeds", type=int, nargs=2, default=(0, 10), metavar=("FIRST", "END"))
     parser.add_argument("--arithmetics", nargs="+", choices=ARITHMETICS, default=ARITHMETICS)
     a = parser.parse_args()
-    base = RunConfig(width=0.125, time_steps=2, epochs=5, batch_norm="per-step", schedule="cosine", record_flips=False)
-    compare(base, pd.read_csv(a.settings), range(*a.seeds), a.arithmetics, a.out)
+    compare(base_config(), pd.read_csv(a.settings), range(*a.seeds), a.arithmetics, a.out)
 
 
 if __name__ == "__main__":
