@@ -79,8 +79,7 @@ def exact(model: SpikingNet, seed: int = 0) -> SpikingNet:
     Parameters, buffers and their names stay. Train it with ``bso_lib.exact.loss.cross_entropy``, BSO and TBSO made with
     ``exact=True``, and :class:`bso_lib.exact.descent.ExactSGD`. ``seed``: of the rounding of gradients. In evaluation
     mode it gives no gradients.
-    Raises ValueError for a layer that has no exact form, for a convolution without its BatchNorm behind it, and for
-    another decay than 0.5.
+    Raises ValueError for a layer or setting that has no exact form, and a convolution without its BatchNorm behind it.
     """
     model = copy.deepcopy(model)
     for name, module in list(model.named_modules()):
@@ -88,8 +87,7 @@ def exact(model: SpikingNet, seed: int = 0) -> SpikingNet:
             module.__class__ = _KINDS[type(module)]  # same attributes, another forward
         elif type(module) not in _UNCHANGED:
             raise ValueError(f"{name} is a {type(module).__name__}, which has no exact form")
-        if isinstance(module, LIF) and module.decay != 0.5:
-            raise ValueError(f"{name} has decay={module.decay!r}: exact arithmetic needs 0.5")
+        _check(name, module)
     model.noise = Noise(seed)
     norms = [module for module in model.modules() if isinstance(module, conv_norm._ExactNorm)]
     for number, norm in enumerate(norms):
@@ -101,6 +99,19 @@ def exact(model: SpikingNet, seed: int = 0) -> SpikingNet:
     return model
 
 
+def _check(name, module):
+    """Raise ValueError for a setting of a layer that has no exact form."""
+    if isinstance(module, LIF) and module.decay != 0.5:
+        raise ValueError(f"{name} has decay={module.decay!r}: exact arithmetic needs 0.5")
+    if isinstance(module, nn.BatchNorm2d):
+        for setting, missing in (("affine", False), ("track_running_stats", False), ("momentum", None)):
+            if getattr(module, setting) is missing:
+                raise ValueError(f"{name} has {setting}={missing}: it has no exact form")
+    size = module.size if isinstance(module, SpikingPool) else getattr(module, "kernel_size", None)
+    if isinstance(module, SpikingPool | nn.AvgPool2d) and size is not None and size & (size - 1):
+        raise ValueError(f"{name} pools by {size}: exact arithmetic needs a power of two")
+
+
 def _connect(layers):
     """Tell each convolution of a Sequential what comes in, and see that its BatchNorm follows."""
     bits, rounds = None, False  # real-valued, until neurons make it spikes
@@ -110,8 +121,8 @@ def _connect(layers):
             bits = 0
             rounds = layer.trace_kind.startswith("ndot")
         elif isinstance(layer, SpikingPool) and layer.size is not None:
-            if layer.size & (layer.size - 1):
-                raise ValueError(f"pooling by {layer.size}: exact arithmetic needs a power of two")
+            if bits is None:
+                raise ValueError(f"{layer} has no neurons before it: exact arithmetic pools spikes")
             bits += 2 * (layer.size.bit_length() - 1)
         elif isinstance(layer, conv_norm._ExactConv):
             if not isinstance(after, conv_norm._ExactNorm):

@@ -7,6 +7,9 @@ from torch.optim import SGD
 class ExactSGD(SGD):
     """``torch.optim.SGD`` with ``lr`` and ``momentum``, whose own step lets the machine fuse ``p - lr * grad``."""
 
+    def __init__(self, params, lr, momentum=0.0):
+        super().__init__(params, lr=lr, momentum=momentum)
+
     @torch.no_grad()
     def step(self, closure=None):
         """Take one step; returns the closure's loss, if one is given."""

@@ -188,7 +188,11 @@ def test_each_batch_of_training_has_its_number():
         ([LIF(), BinaryConv2d(1, 2, 3)], "not followed by its BatchNorm"),
         ([BinaryConv2d(1, 2, 3), nn.BatchNorm2d(2)], "real-valued input"),
         ([LIF(), BinaryConv2d(4000, 2, 3), nn.BatchNorm2d(2)], "too many inputs"),
-        ([LIF(), SpikingPool(3), BinaryConv2d(1, 2, 3), nn.BatchNorm2d(2)], "pooling by 3"),
+        ([LIF(), SpikingPool(3), BinaryConv2d(1, 2, 3), nn.BatchNorm2d(2)], "1 pools by 3"),
+        ([nn.AvgPool2d(3)], "0 pools by 3: exact arithmetic needs a power of two"),
+        ([SpikingPool(2), LIF()], "no neurons before it"),
+        ([LIF(), BinaryConv2d(1, 2, 3), nn.BatchNorm2d(2, affine=False)], "2 has affine=False"),
+        ([LIF(), BinaryConv2d(1, 2, 3), nn.BatchNorm2d(2, momentum=None)], "2 has momentum=None"),
         ([LIF(decay=0.25)], "0 has decay=0.25: exact arithmetic needs 0.5"),
     ],
 )

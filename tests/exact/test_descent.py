@@ -1,0 +1,37 @@
+"""Descent with every operation on its own is torch's SGD but for the last digit."""
+
+import pytest
+import torch
+
+from bso_lib.exact.descent import ExactSGD
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+def test_it_descends_as_torchs(momentum):
+    start, gradients = torch.randn(200), torch.randn(30, 200)
+    found = []
+    for kind in (ExactSGD, torch.optim.SGD):
+        p = torch.nn.Parameter(start.clone())
+        optimizer = kind([p], lr=0.05, momentum=momentum)
+        for gradient in gradients:
+            p.grad = gradient.clone()
+            optimizer.step()
+        found.append(p.detach())
+    torch.testing.assert_close(*found, rtol=1e-5, atol=1e-6)
+    expected, buffer = start.numpy().copy(), 0 * start.numpy()
+    for gradient in gradients.numpy():  # numpy fuses nothing either
+        buffer = torch.tensor(momentum).numpy() * buffer + gradient
+        expected -= torch.tensor(0.05).numpy() * buffer
+    assert torch.equal(found[0], torch.from_numpy(expected))
+
+
+def test_an_optimizers_state_resumes():
+    p = torch.nn.Parameter(torch.ones(3))
+    first = ExactSGD([p], lr=0.1, momentum=0.9)
+    p.grad = torch.ones(3)
+    first.step()
+    second = ExactSGD([p], lr=0.1, momentum=0.9)
+    second.load_state_dict(first.state_dict())
+    assert torch.equal(second.state[p]["momentum_buffer"], torch.ones(3))
+    with pytest.raises(TypeError, match="weight_decay"):
+        ExactSGD([p], lr=0.1, weight_decay=0.1)
