@@ -19,9 +19,10 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
+from bso_lib.exact import integer
 from bso_lib.exact.agreement import largest, rank_and_ranks, total
 from bso_lib.exact.fixed_point import exact_sum, fixed, magnitude, significant, unit_for
-from bso_lib.exact.kernels import EXACT, Geometry, convolve, input_gradient, weight_gradient
+from bso_lib.exact.kernels import EXACT, Geometry, convolve
 from bso_lib.exact.lif import TRACE_BITS
 from bso_lib.exact.noise import Key
 from bso_lib.exact.passes import like, matrix, passes_on
@@ -55,6 +56,7 @@ class _Operands:
 
     def __init__(self, conv, x, weight, presynaptic):
         self.real_weight, self.real_input = conv.real_weight, conv.input_bits is None
+        self.input_bits = conv.input_bits
         wide = torch.float64 if self.real_weight or self.real_input else torch.float32
         self.w, self.w_unit = (weight, 1.0) if not self.real_weight else fixed(weight, _REAL_BITS)
         if self.real_input:
@@ -67,12 +69,14 @@ class _Operands:
         self.exact = wide == torch.float32
 
     def convolve(self, geometry):
+        if self.exact:
+            return integer.convolve(self.x, self.w, geometry, self.input_bits)
         z = convolve(self.x, self.w, geometry)
         if self.real_input:  # a sum beyond what float64 holds exactly would have to come from diverged inputs
             largest_input = magnitude(self.x)
             if not bool(largest_input * magnitude(self.w) * self.w[0].numel() < EXACT[torch.float64]):
                 raise ArithmeticError(f"the input of a convolution reaches {float(largest_input) * _INPUT_UNIT:g}")
-        return z if self.exact else z * (self.x_unit * self.w_unit)
+        return z * (self.x_unit * self.w_unit)
 
 
 class _ConvNorm(torch.autograd.Function):
@@ -140,12 +144,13 @@ class _ConvNorm(torch.autograd.Function):
         q = q.to(operands.x.dtype)
         grad_x = grad_weight = None
         if ctx.needs_input_grad[0]:
-            # The unit goes to the weights, which are fewer; a power of two changes no digit of a sum.
-            scaled = operands.w * (unit * operands.w_unit).to(q.dtype)
-            grad_x = input_gradient(q, operands.x, scaled, geometry).float()
+            unit_x = unit * operands.w_unit
+            grad_x = integer.input_gradient(q, operands.x, operands.w, geometry, unit_x).float()
         if ctx.needs_input_grad[2] or ctx.ticket is not None:
             bound = magnitude(operands.a) if operands.real_input else conv.largest_trace(ctx.key.t)
-            found = total(weight_gradient(q, operands.a, operands.w, geometry, magnitudes, float(bound)))
+            step = 2.0 ** (TRACE_BITS - min(ctx.key.t, TRACE_BITS)) if operands.a_unit < operands.x_unit else 1.0
+            found = integer.weight_gradient(q, operands.a, operands.w, geometry, magnitudes, float(bound), step)
+            found = total(found)
             grad_weight = (found * (unit * operands.a_unit)).float()
             if conv.packed:
                 conv.finish(weight, grad_weight, ctx.key.t)
