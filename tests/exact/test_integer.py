@@ -5,6 +5,8 @@ import torch
 
 from bso_lib.exact import integer, kernels
 from bso_lib.exact.kernels import PLANE, Geometry, in_worst_channel
+from bso_lib.experiment.build import Trainer, build_model
+from bso_lib.experiment.config import RunConfig
 
 SHAPES = [  # input, weight, geometry
     ((3, 8, 14, 14), (16, 8, 3, 3), Geometry((1, 1), (1, 1), (1, 1), 1)),
@@ -71,3 +73,24 @@ def test_the_slower_way_is_not_taken(monkeypatch):
         monkeypatch.setattr(integer, "_seconds", lambda function, clock=clock: next(clock))
         assert integer.right_and_sooner("convolve", of_input, of_weight, geometry, 1) is expected
         integer.right_and_sooner.cache_clear()
+
+
+@pytest.mark.parametrize("changes", [{}, {"packed": "float32"}, {"method": "bso", "model": "resnet18"}])
+def test_a_run_in_integers_has_the_bits_of_one_in_float32(changes, monkeypatch):
+    config = RunConfig(
+        width=1 / 64, batch_norm="per-step", arithmetic="exact", record_flips=False, gamma=1e-4, device="cpu",
+        **changes,
+    )  # fmt: skip
+    images = torch.randn(2, 1, 8, 8).contiguous(memory_format=torch.channels_last)
+    labels, found, asked = torch.randint(10, (2,)), [], set()
+    for integers in (False, True):
+        monkeypatch.setattr(integer, "has_instructions", lambda integers=integers: integers)
+        monkeypatch.setattr(integer, "right_and_sooner", lambda kind, *_: asked.add(kind) or True)
+        trainer = Trainer(config, build_model(config, 10, 1), batches=2)
+        trainer.model.train()
+        losses = [trainer.step(images, labels)[0].item() for _ in range(2)]
+        found.append((losses, trainer.weights() | {f"{n} M": m for n, m in trainer.momentum().items()}))
+    assert asked == {"convolve", "input gradient", "weight gradient"}
+    assert found[0][0] == found[1][0]
+    for name, value in found[0][1].items():
+        assert torch.equal(value, found[1][1][name]), name
