@@ -81,8 +81,8 @@ def test_a_run_in_integers_has_the_bits_of_one_in_float32(changes, monkeypatch):
         width=1 / 64, batch_norm="per-step", arithmetic="exact", record_flips=False, gamma=1e-4, device="cpu",
         **changes,
     )  # fmt: skip
-    images = torch.randn(2, 1, 8, 8).contiguous(memory_format=torch.channels_last)
-    labels, found, asked = torch.randint(10, (2,)), [], set()
+    images = torch.randn(4, 1, 16, 16).contiguous(memory_format=torch.channels_last)
+    labels, found, asked = torch.randint(10, (4,)), [], set()
     for integers in (False, True):
         monkeypatch.setattr(integer, "has_instructions", lambda integers=integers: integers)
         monkeypatch.setattr(integer, "right_and_sooner", lambda kind, *_: asked.add(kind) or True)
