@@ -52,7 +52,7 @@ def test_the_command_prints_one_line(tmp_path):
     settings = ("method=bso", "epochs=1", "train_size=20", "width=0.02", "batch_size=10", "device=cpu")
     process = subprocess.run(
         [sys.executable, "-m", "bso_lib", *(word for pair in settings for word in ("--set", pair))],
-        env={**os.environ, "BSO_CACHE": str(tmp_path)}, capture_output=True, text=True, timeout=120,
+        env={**os.environ, "BSO_CACHE": str(tmp_path)}, capture_output=True, text=True, timeout=600,
     )  # fmt: skip
     assert process.returncode == 0, process.stderr
     (line,) = process.stdout.splitlines()

@@ -237,21 +237,20 @@ def test_a_killed_rank_ends_the_job_and_the_same_command_goes_on(tmp_path):
         stderr=subprocess.PIPE,
         text=True,
     )
-    end = time.monotonic() + 120
     while not list(folder.glob("checkpoint-*.pt")):
-        assert time.monotonic() < end, "waited in vain"
+        assert process.poll() is None, process.stderr.read()
         time.sleep(0.01)
     ranks = children(process.pid)
     assert len(ranks) == 2
     os.kill(ranks[1], signal.SIGKILL)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=300)
     assert process.returncode == 1
     assert "Signal 9 (SIGKILL)" in errors
     assert not any(Path(f"/proc/{rank}").exists() for rank in ranks)
     assert not (folder / "result.json").exists()
     done = sorted(folder.glob("checkpoint-*.pt"))
     assert done
-    again = subprocess.run([sys.executable, *command], env=environment, capture_output=True, text=True, timeout=120)
+    again = subprocess.run([sys.executable, *command], env=environment, capture_output=True, text=True, timeout=600)
     assert again.returncode == 0, again.stderr
     stored = json.loads((folder / "result.json").read_text())
     assert [row["epoch"] for row in stored["history"]] == list(range(1, 7))

@@ -45,10 +45,10 @@ def start(config, cache):
     )  # fmt: skip
 
 
-def wait_for(condition, seconds=60):
-    end = time.monotonic() + seconds
+def wait_for(condition, process):
+    """Wait until ``condition()`` while ``process`` runs, however slow a busy machine makes it."""
     while not condition():
-        assert time.monotonic() < end, "waited in vain"
+        assert process.poll() is None, process.stderr.read()
         time.sleep(0.002)
 
 
@@ -114,7 +114,7 @@ def test_killed_at_any_moment_a_run_ends_as_if_never_interrupted(tmp_path):
     config = replace(TINY, epochs=4)
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     process = start(config, whole)
-    assert process.wait(120) == 0, process.stderr.read()
+    assert process.wait(600) == 0, process.stderr.read()
     folder = cut / experiments.run_key(config)
     moments = [
         lambda: (folder / "lock").exists(),
@@ -123,13 +123,13 @@ def test_killed_at_any_moment_a_run_ends_as_if_never_interrupted(tmp_path):
     ]
     for moment in moments:
         process = start(config, cut)
-        wait_for(moment)
+        wait_for(moment, process)
         process.send_signal(signal.SIGKILL)
         assert process.wait() == -signal.SIGKILL
         (folder / ".checkpoint-0009.pt.1.part").write_bytes(b"half a write")
     assert not (folder / "result.json").exists()
     process = start(config, cut)
-    assert process.wait(120) == 0, process.stderr.read()
+    assert process.wait(600) == 0, process.stderr.read()
     assert_same(outcome(config, whole), outcome(config, cut))
 
 
@@ -243,11 +243,11 @@ def test_two_processes_do_a_run_once(tmp_path):
     config = replace(TINY, epochs=2)
     first = start(config, tmp_path)
     folder = tmp_path / experiments.run_key(config)
-    wait_for(lambda: list(folder.glob("checkpoint-*")))
+    wait_for(lambda: list(folder.glob("checkpoint-*")), first)
     second = start(config, tmp_path)
-    assert first.wait(120) == 0
+    assert first.wait(600) == 0
     written = (folder / "result.json").stat().st_mtime_ns
-    assert second.wait(120) == 0
+    assert second.wait(600) == 0
     assert (folder / "result.json").stat().st_mtime_ns == written
 
 
