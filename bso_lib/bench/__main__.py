@@ -1,7 +1,7 @@
 """Run all benchmarks: ``python -m bso_lib.bench --out figures/bench``, some ten minutes on two cores.
 
-Writes floor.csv (a step against its convolutions), packed.csv, rivals.csv (the two-forward scheme, other libraries),
-growth.csv and inference.csv, each with device and versions.
+Writes floor.csv (a step against its convolutions), arithmetic.csv (exact and float32), packed.csv, rivals.csv (the
+two-forward scheme, other libraries), growth.csv and inference.csv, each with device and versions.
 """
 
 import argparse
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from bso_lib.bench import floor, growth, inference, packed, peers, rivals
+from bso_lib.bench import arithmetic, floor, growth, inference, packed, peers, rivals
 from bso_lib.bench.timing import store
 from bso_lib.experiment.config import PRECISIONS
 
@@ -24,6 +24,7 @@ def main():
         print(f"left out, as not installed: {', '.join(peers.missing())} (pip install 'bso-lib[peers]')")
     tables = {
         "floor": lambda: [floor.measure(width, 32, 2, repeats, device=device) for width in (1.0, 0.25)],
+        "arithmetic": lambda: [arithmetic.measure_exact(*shape, repeats, device=device) for shape in arithmetic.SHAPES],
         "packed": lambda: [
             row
             for width in (1.0, 0.25)

@@ -9,14 +9,16 @@ from safetensors.torch import load_file, save_file
 
 from bso_lib.bench.timing import in_turn
 from bso_lib.deploy.network_file import load_packed, save_packed
+from bso_lib.exact.convert import exact
 from bso_lib.models import vgg11
 from bso_lib.training import predict
 
 
 def measure_inference(width=1.0, batch_size=32, time_steps=2, repeats=5, side=32, channels=3, device="cpu"):
-    """Return a row per file, packed and in float32: ``megabytes``, ``load_seconds`` (until the network can answer).
+    """Return a row per way to load it: ``megabytes`` of the file, ``load_seconds`` (until the network can answer).
 
-    Both hold the same binary VGG-11. ``images_per_second``: of the loaded network, a batch at a time; medians.
+    Files, packed and in float32, hold the same binary VGG-11; "packed, exact" answers in exact arithmetic.
+    ``images_per_second``: of the loaded network, a batch at a time; medians.
     """
     torch.manual_seed(0)
     model = vgg11(10, channels, width).to(memory_format=torch.channels_last).eval()
@@ -32,10 +34,13 @@ def measure_inference(width=1.0, batch_size=32, time_steps=2, repeats=5, side=32
             loaded.load_state_dict(load_file(plain), assign=True)
             return loaded.to(memory_format=torch.channels_last).eval()
 
-        loaders = {"packed": lambda: load_packed(packed), "float32": load_float32}
+        loaders = {
+            "packed": lambda: load_packed(packed), "packed, exact": lambda: exact(load_packed(packed)).eval(),
+            "float32": load_float32,
+        }  # fmt: skip
         loading = in_turn(loaders, repeats, title="loading")
         networks = {name: load().to(device) for name, load in loaders.items()}
-        sizes = {"packed": packed.stat().st_size, "float32": plain.stat().st_size}
+        sizes = {name: (plain if name == "float32" else packed).stat().st_size for name in loaders}
     answers = {name: lambda net=net: predict(net, images, time_steps) for name, net in networks.items()}
     answering = in_turn(answers, repeats, device, "answering")
     return pd.DataFrame([

@@ -6,6 +6,6 @@ among any number of ranks. `convert` makes a network exact, in the way of ``pack
 numbers as whole ones times a power of two, `noise` rounds them at random but reproducibly, and `agreement` lets all
 ranks round alike; `kernels` are the convolutions, with the certificate of their sums, and `integer` the same in 8
 bits where the processor has instructions for it; `conv_norm`, `lif`, `pooling`, `linear` and `loss` the layers,
-computed in the `passes` between two convolutions (`compiled` on a CPU); `descent` the step of the real-valued
-parameters; `start` draws the first weights.
+computed in the `passes` between two convolutions (on a CPU by `loops`, those in `compiled` and `compiled_spikes`);
+`descent` the step of the real-valued parameters; `start` draws the first weights.
 """

@@ -19,11 +19,11 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-from bso_lib.exact import integer
+from bso_lib.exact import integer, kernels
 from bso_lib.exact.agreement import largest, rank_and_ranks, total
 from bso_lib.exact.fixed_point import exact_sum, fixed, magnitude, significant, unit_for
-from bso_lib.exact.kernels import EXACT, Geometry, convolve
-from bso_lib.exact.lif import TRACE_BITS
+from bso_lib.exact.kernels import Geometry
+from bso_lib.exact.lif import TRACE_BITS, WholeSpikes
 from bso_lib.exact.noise import Key
 from bso_lib.exact.passes import like, matrix, passes_on
 from bso_lib.fast.packed_layers import PackedConv2d
@@ -34,7 +34,6 @@ from bso_lib.layers import (
     TracedConv2d,
     UnclippedLatentConv2d,
 )
-from bso_lib.traced import Spikes
 
 CUT = 40
 _REAL_BITS = 15  # of real-valued weights, inputs and outputs of convolutions, and of gradients at a BatchNorm
@@ -45,55 +44,26 @@ class Deferred(NamedTuple):
     """An exact convolution on its way to the BatchNorm that computes it."""
 
     conv: nn.Module
-    x: Spikes | torch.Tensor
-
-
-class _Operands:
-    """What a convolution multiplies: ``x``, ``w`` and the trace ``a`` in whole multiples of their units.
-
-    For spikes and +-1 weights that is what they are, in float32 (spikes need not be whole: the unit is a power of two).
-    """
-
-    def __init__(self, conv, x, weight, presynaptic):
-        self.real_weight, self.real_input = conv.real_weight, conv.input_bits is None
-        self.input_bits = conv.input_bits
-        wide = torch.float64 if self.real_weight or self.real_input else torch.float32
-        self.w, self.w_unit = (weight, 1.0) if not self.real_weight else fixed(weight, _REAL_BITS)
-        if self.real_input:
-            x = presynaptic = (x * (1 / _INPUT_UNIT)).round()
-        self.x_unit = _INPUT_UNIT if self.real_input else 1.0
-        # A trace in whole numbers is one in multiples of 2^-7, or less by the factor of the pools behind its neurons.
-        self.a_unit = self.x_unit if presynaptic.is_floating_point() else 2.0 ** -(TRACE_BITS + conv.input_bits)
-        self.w, self.a = self.w.to(wide), presynaptic.to(wide)
-        self.x = self.a if x is presynaptic else x.to(wide)
-        self.exact = wide == torch.float32
-
-    def convolve(self, geometry):
-        if self.exact:
-            return integer.convolve(self.x, self.w, geometry, self.input_bits)
-        z = convolve(self.x, self.w, geometry)
-        if self.real_input:  # a sum beyond what float64 holds exactly would have to come from diverged inputs
-            largest_input = magnitude(self.x)
-            if not bool(largest_input * magnitude(self.w) * self.w[0].numel() < EXACT[torch.float64]):
-                raise ArithmeticError(f"the input of a convolution reaches {float(largest_input) * _INPUT_UNIT:g}")
-        return z * (self.x_unit * self.w_unit)
+    x: WholeSpikes | torch.Tensor
 
 
 class _ConvNorm(torch.autograd.Function):
-    """Training: (s, a, W, gain, bias) -> y as above; statistics of the batch, over all ranks."""
+    """Training: (s, a, W, gain, bias) -> y as above; statistics of the batch, over all ranks.
+
+    ``graph``: what the gradient of the input goes to; ``a_unit``: of ``presynaptic``.
+    """
 
     @staticmethod
-    def forward(ctx, x, presynaptic, weight, gain, bias, norm, conv, key, ticket):
+    def forward(ctx, graph, x, presynaptic, a_unit, weight, gain, bias, norm, conv, key, ticket):
         if weight.numel() == 0:
             weight = conv.used_weight()
-        geometry, passes = conv.geometry, passes_on(x.device.type)
-        operands = _Operands(conv, x, weight, presynaptic)
-        z = operands.convolve(geometry)
-        if operands.exact:  # two bytes for each number are kept, in place of four
-            bits, unit = conv.output_bits, 2.0**-conv.input_bits
-            whole, sums = passes.whole_moments(matrix(z), unit)
+        z, unit = conv.sums(x, weight)
+        passes = passes_on(z.device.type)
+        if conv.of_whole:  # two bytes for each number are kept, in place of four
+            bits = conv.output_bits
+            whole, sums = passes.short_moments(matrix(z))
         else:
-            whole, unit = fixed(z.float(), _REAL_BITS)
+            whole, unit = fixed(z * unit, _REAL_BITS)
             bits, unit, whole = _REAL_BITS, float(unit), matrix(whole)
             sums = passes.moments(whole)
         count = len(whole) * rank_and_ranks()[1]
@@ -102,6 +72,7 @@ class _ConvNorm(torch.autograd.Function):
         y = like(z, passes.scale_and_shift(whole, scale * unit, shift))
         ctx.save_for_backward(presynaptic, None if conv.packed else weight, whole, mean, var, scale)
         ctx.conv, ctx.norm, ctx.key, ctx.ticket, ctx.count, ctx.unit = conv, norm, key, ticket, count, unit
+        ctx.a_unit = a_unit
         return y
 
     @staticmethod
@@ -112,8 +83,9 @@ class _ConvNorm(torch.autograd.Function):
             conv.check(ctx.ticket)
             weight = conv.used_weight()
         rows = matrix(grad)
-        grad_unit = unit_for(largest(magnitude(rows)), _REAL_BITS)
-        whole, sums, largest_whole = passes.gradient_sums(rows, z, grad_unit)
+        largest_grad = largest(magnitude(rows))
+        grad_unit = unit_for(largest_grad, _REAL_BITS)
+        sums, largest_whole = passes.gradient_sums(rows, z, grad_unit)
         largest_whole = largest(largest_whole)
         sum_d, sum_dz, sum_abs = total(sums)
         inverse = 1 / (var + norm.eps).sqrt()
@@ -128,34 +100,23 @@ class _ConvNorm(torch.autograd.Function):
         )
         plane_unit = unit_for(top, 7).double()  # in units of grad_unit
         coefficients = (torch.stack((gain, -slope * ctx.unit, offset)) / plane_unit).float()
-        q, magnitudes = passes.round_to_plane(whole, z, coefficients, ctx.key)
-        unit = plane_unit * grad_unit.double()
-        q, magnitudes = like(grad, q), float(magnitudes.max())
-        grad_x, grad_weight = _ConvNorm._gradients(ctx, q, unit, weight, presynaptic, magnitudes)
-        grad_unit = grad_unit.double()
-        return (
-            grad_x, None, grad_weight, (along * grad_unit).float(), (sum_d * grad_unit).float(), None, None, None, None,
-        )  # fmt: skip
-
-    @staticmethod
-    def _gradients(ctx, q, unit, weight, presynaptic, magnitudes):
-        conv, geometry = ctx.conv, ctx.conv.geometry
-        operands = _Operands(conv, presynaptic, weight, presynaptic)  # of x only the shape matters
-        q = q.to(operands.x.dtype)
+        q, magnitudes = passes.round_to_plane(rows, grad_unit, z, coefficients, ctx.key)
+        # A gradient that is not finite has no whole numbers: its unit says so, and the optimizers refuse it.
+        grad_unit = grad_unit.double() + 0 * largest_grad.double()
+        unit, q, magnitudes = plane_unit * grad_unit, like(grad, q), float(magnitudes.max())
         grad_x = grad_weight = None
         if ctx.needs_input_grad[0]:
-            unit_x = unit * operands.w_unit
-            grad_x = integer.input_gradient(q, operands.x, operands.w, geometry, unit_x).float()
-        if ctx.needs_input_grad[2] or ctx.ticket is not None:
-            bound = magnitude(operands.a) if operands.real_input else conv.largest_trace(ctx.key.t)
-            step = 2.0 ** (TRACE_BITS - min(ctx.key.t, TRACE_BITS)) if operands.a_unit < operands.x_unit else 1.0
-            found = integer.weight_gradient(q, operands.a, operands.w, geometry, magnitudes, float(bound), step)
-            found = total(found)
-            grad_weight = (found * (unit * operands.a_unit)).float()
+            grad_x = conv.input_gradient(q, presynaptic.shape, weight, unit)
+        if ctx.needs_input_grad[4] or ctx.ticket is not None:
+            found = total(conv.weight_gradient(q, presynaptic, ctx.a_unit, weight, magnitudes, ctx.key.t))
+            grad_weight = (found * (unit * ctx.a_unit)).float()
             if conv.packed:
                 conv.finish(weight, grad_weight, ctx.key.t)
                 grad_weight = None
-        return grad_x, grad_weight
+        return (
+            grad_x, None, None, None, grad_weight, (along * grad_unit).float(), (sum_d * grad_unit).float(),
+            None, None, None, None,
+        )  # fmt: skip
 
 
 class _ExactConv:
@@ -175,6 +136,49 @@ class _ExactConv:
     def geometry(self) -> Geometry:
         """Stride, padding, dilation and groups."""
         return Geometry(self.stride, self.padding, self.dilation, self.groups)
+
+    @property
+    def of_whole(self) -> bool:
+        """Whether spikes meet weights of +-1, so that whole numbers come out as they are."""
+        return not self.real_weight and self.input_bits is not None
+
+    def sums(self, x, weight):
+        """Return (z, unit): the convolution of ``x``, whole spikes or real numbers, in whole multiples of ``unit``."""
+        if self.of_whole:
+            return integer.convolve(x, weight, self.geometry), 2.0**-self.input_bits
+        x, x_unit = self._whole(x)
+        w, w_unit = self._fixed(weight)
+        return kernels.rounded_convolve(x, w, self.geometry), x_unit * w_unit
+
+    def input_gradient(self, q, shape, weight, unit):
+        """Return the gradient of the input, float32, for ``q``, int8, in multiples of ``unit``."""
+        if self.of_whole:
+            return integer.input_gradient(q, shape, weight, self.geometry, unit)
+        w, w_unit = self._fixed(weight)
+        return kernels.input_gradient(q.double(), shape, w.double() * (unit * w_unit), self.geometry).float()
+
+    def weight_gradient(self, q, a, a_unit, weight, magnitudes, t):
+        """Return the gradient of the weight at time step ``t``, float64, in multiples of ``a_unit`` and the one of q.
+
+        ``q``: int8. ``a``: the presynaptic trace in multiples of ``a_unit``, or real-valued input as it is.
+        """
+        if self.input_bits is None:
+            a, _ = self._whole(a)
+            return kernels.wide_weight_gradient(q.float(), a, weight, self.geometry, magnitudes)
+        bound, geometry = self.largest_trace(t), self.geometry
+        if not self.of_whole:
+            return kernels.weight_gradient(q.double(), a.double(), weight.double(), geometry, magnitudes, bound)
+        in_128ths = a_unit < 2.0**-self.input_bits
+        shift = TRACE_BITS - min(t, TRACE_BITS) if in_128ths else 0
+        return integer.weight_gradient(q, a, weight, geometry, magnitudes, bound, shift)
+
+    def _whole(self, x):
+        if self.input_bits is None:
+            return (x * (1 / _INPUT_UNIT)).round_(), _INPUT_UNIT
+        return x.float(), 2.0**-self.input_bits
+
+    def _fixed(self, weight):
+        return fixed(weight, _REAL_BITS) if self.real_weight else (weight, 1.0)
 
     @property
     def output_bits(self) -> int:
@@ -237,20 +241,26 @@ class _ExactNorm:
     def forward(self, deferred: Deferred) -> torch.Tensor:
         """Return A z + B of the convolution's z, (N, C, H, W)."""
         conv, x = deferred
-        values, trace = (x.values, x.trace) if isinstance(x, Spikes) else (x, None)
+        spikes = isinstance(x, WholeSpikes)
+        whole = x.whole if spikes else x
         self.running = self._of_this_step()
         if not self.training:
-            return self._evaluate(conv, values)
+            return self._evaluate(conv, whole)
         if not isinstance(self, TimeStepBatchNorm2d):
             self.num_batches_tracked.add_(1)
-        presynaptic = values.detach() if trace is None else trace
+        presynaptic, a_unit = whole.detach(), 2.0**-x.bits if spikes else _INPUT_UNIT
+        if spikes and x.trace is not None:
+            presynaptic, a_unit = x.trace, x.trace_unit
         ticket = anchor = None
         weight = None if conv.packed else conv.used_weight()
         if conv.packed:
-            ticket, anchor = conv.begin(values.device)
-            weight = torch.empty(0, device=values.device) if anchor is None else anchor
+            ticket, anchor = conv.begin(whole.device)
+            weight = torch.empty(0, device=whole.device) if anchor is None else anchor
         key = Key(self.noise.seed, self.noise.batch, self.running[2], self.number)
-        return _ConvNorm.apply(values, presynaptic, weight, self.weight, self.bias, self, conv, key, ticket)
+        graph = x.graph if spikes else x
+        return _ConvNorm.apply(
+            graph, whole.detach(), presynaptic, a_unit, weight, self.weight, self.bias, self, conv, key, ticket
+        )
 
     def statistics(self, sums, count, unit):
         """Return mean and variance, float64 (C,), from sums over ``count`` whole numbers; update the running ones."""
@@ -268,15 +278,12 @@ class _ExactNorm:
         return scale, (bias.double() - mean * scale.double()).float()
 
     @torch.no_grad()
-    def _evaluate(self, conv, values):
-        weight = conv.used_weight()
-        operands = _Operands(conv, values, weight, values)
-        z = operands.convolve(conv.geometry)
-        bits = conv.output_bits if operands.exact else _REAL_BITS
+    def _evaluate(self, conv, x):
+        z, unit = conv.sums(x, conv.used_weight())
+        bits = conv.output_bits if conv.of_whole else _REAL_BITS
         mean, var, _ = self.running
         scale, shift = self.scale_and_shift(mean.double(), var.double(), 24 - bits, self.weight, self.bias)
-        passes = passes_on(z.device.type)
-        return like(z, passes.scale_and_shift(matrix(z), scale, shift)).float()
+        return like(z, passes_on(z.device.type).scale_and_shift(matrix(z), scale * unit, shift))
 
 
 class ExactBatchNorm2d(_ExactNorm, nn.BatchNorm2d):

@@ -23,71 +23,71 @@ def has_instructions() -> bool:
     return supported and torch.backends.cpu.get_cpu_capability().startswith("AVX512")
 
 
-def convolve8(x, w, geometry, bits):
-    """Return the convolution of ``x``, multiples of 2^-bits from 0 to 1, with ``w`` of +-1, in float32."""
-    whole = (x * 2**bits).to(torch.uint8)
-    return _convolve8(whole, 2.0**-bits, 0, w.to(torch.int8), torch.ones(()), geometry)
+def convolve8(x, w, geometry):
+    """Return the convolution of ``x``, uint8, with ``w`` of +-1, whole numbers in float32."""
+    return _convolve8(x, 0, w.to(torch.int8), torch.ones(()), geometry)
 
 
 def input_gradient8(q, w, geometry, unit):
-    """Return ``unit`` times the gradient of the input, float32, for ``q`` of at most 127 at the output; stride 1."""
+    """Return ``unit`` times the gradient of the input, float32, for ``q``, int8, at the output; stride 1."""
     turned = w.to(torch.int8).flip(2, 3).transpose(0, 1).contiguous(memory_format=torch.channels_last)
     padding = [size - 1 - p for size, p in zip(w.shape[2:], geometry.padding, strict=True)]
-    shifted = (q + 128).to(torch.uint8)
-    return _convolve8(shifted, 1.0, 128, turned, unit.float(), geometry._replace(padding=padding))
+    shifted = q.view(torch.uint8) ^ 128  # q + 128
+    return _convolve8(shifted, 128, turned, unit.float(), geometry._replace(padding=padding))
 
 
-def _convolve8(x, x_scale, x_zero, w, w_scale, geometry):
+def _convolve8(x, x_zero, w, w_scale, geometry):
     ops, zero = torch.ops.onednn, torch.zeros((), dtype=torch.int64)
-    packed = ops.qconv_prepack(w, w_scale, x_scale, x_zero, *map(list, geometry[:3]), geometry.groups, list(x.shape))
+    packed = ops.qconv_prepack(w, w_scale, 1.0, x_zero, *map(list, geometry[:3]), geometry.groups, list(x.shape))
     plain_float32 = (1.0, 0, torch.float32, "none", [], "")  # output scale and zero point, type, nothing after it
     return ops.qconv2d_pointwise(
-        x, x_scale, x_zero, packed, w_scale, zero, None, *map(list, geometry[:3]), geometry.groups, *plain_float32
+        x, 1.0, x_zero, packed, w_scale, zero, None, *map(list, geometry[:3]), geometry.groups, *plain_float32
     )
 
 
 def weight_gradient8(q, a, kernel_size, geometry):
-    """Return the gradient of the weight, float64, for ``q`` and ``a``, whole numbers of at most 127; stride 1."""
+    """Return the gradient of the weight, float64, for ``q`` and ``a``, int8; stride 1."""
     (rows, columns), (top, left) = kernel_size, geometry.padding
-    padded = F.pad(a.to(torch.int8).permute(0, 2, 3, 1), (0, 0, left, left, top, top))
+    padded = F.pad(a.permute(0, 2, 3, 1), (0, 0, left, left, top, top))
     height, width = q.shape[2:]
     windows = [padded[:, i : i + height, j : j + width] for i in range(rows) for j in range(columns)]
     unfolded = torch.stack(windows, 3).reshape(-1, rows * columns * a.shape[1])
-    upstream = q.to(torch.int8).permute(0, 2, 3, 1).reshape(-1, q.shape[1]).t().contiguous()
+    upstream = q.permute(0, 2, 3, 1).reshape(-1, q.shape[1]).t().contiguous()
     found = torch._int_mm(upstream, unfolded)
     return found.view(q.shape[1], rows, columns, -1).permute(0, 3, 1, 2).double()
 
 
-def convolve(x, w, geometry, bits):
-    """Return the convolution of ``x``, multiples of 2^-bits from 0 to 1, with ``w`` of +-1, in float32."""
-    if _pays("convolve", x, x.shape, w.shape, geometry):
-        return convolve8(x, w, geometry, bits)
-    return kernels.convolve(x, w, geometry)
+def convolve(x, w, geometry):
+    """Return the convolution of ``x``, whole numbers in an integer type, with ``w`` of +-1: whole, in float32."""
+    if x.dtype == torch.uint8 and _pays("convolve", x.device, x.shape, w.shape, geometry):
+        return convolve8(x, w, geometry)
+    return kernels.convolve(x.float(), w, geometry)
 
 
-def input_gradient(q, x, w, geometry, unit):
-    """Return ``unit``, a power of two, times the gradient of ``x`` (only its shape matters), float32, for ``q``."""
-    if _pays("input gradient", q, x.shape, w.shape, geometry):
+def input_gradient(q, shape, w, geometry, unit):
+    """Return ``unit``, a power of two, times the gradient of the input, of ``shape``, float32, for ``q``, int8."""
+    if _pays("input gradient", q.device, shape, w.shape, geometry):
         return input_gradient8(q, w, geometry, unit)
     # The unit goes to the weights, which are fewer; a power of two changes no digit of a sum.
-    return kernels.input_gradient(q, x, w * unit.to(w.dtype), geometry)
+    return kernels.input_gradient(q.float(), shape, w * unit.float(), geometry)
 
 
-def weight_gradient(q, a, w, geometry, magnitudes, largest, step):
-    """Return the gradient of ``w``, float64, as :func:`bso_lib.exact.kernels.weight_gradient`; ``step``: divides ``a``.
+def weight_gradient(q, a, w, geometry, magnitudes, largest, shift):
+    """Return the gradient of ``w``, float64, as :func:`bso_lib.exact.kernels.weight_gradient`, for int8 ``q``.
 
-    ``largest``: of a / step.
+    ``a``: whole multiples of 2^shift in an integer type, or of 2^-7 in float32; ``largest``: of these multiples.
     """
-    fits = largest <= _SMALL and magnitudes * largest < 2**31
-    if fits and _pays("weight gradient", q, a.shape, w.shape, geometry):
-        return weight_gradient8(q, a * (1 / step), w.shape[2:], geometry) * step
-    return kernels.weight_gradient(q, a, w, geometry, magnitudes, largest)
+    whole = not a.is_floating_point()
+    fits = whole and largest <= _SMALL and magnitudes * largest < 2**31
+    if fits and _pays("weight gradient", q.device, a.shape, w.shape, geometry):
+        return weight_gradient8(q, (a >> shift).to(torch.int8), w.shape[2:], geometry) * 2.0**shift
+    return kernels.weight_gradient(q.float(), a.float(), w, geometry, magnitudes, largest)
 
 
-def _pays(kind, x, of_input, of_weight, geometry):
+def _pays(kind, device, of_input, of_weight, geometry):
     plain = geometry.groups == 1 and tuple(geometry.dilation) == (1, 1)
     plain = plain and (kind == "convolve" or tuple(geometry.stride) == (1, 1))
-    if not plain or x.device.type != "cpu" or x.dtype != torch.float32 or not has_instructions():
+    if not plain or device.type != "cpu" or not has_instructions():
         return False
     return right_and_sooner(kind, tuple(of_input), tuple(of_weight), geometry, torch.get_num_threads())
 
@@ -103,8 +103,8 @@ def right_and_sooner(kind: str, of_input: tuple, of_weight: tuple, geometry: Geo
 def right(kind: str, of_input: tuple, of_weight: tuple, geometry: Geometry) -> bool:
     """Return whether integers add up the largest operands, side by side, as float64 does; on two samples at most."""
     operands = _operands((min(2, of_input[0]), *of_input[1:]), of_weight, geometry)
-    _, found = _WAYS[kind](*operands, geometry)
-    exact, _ = _WAYS[kind](*(x.double() for x in operands), geometry)
+    exact, _ = _ways(kind, *operands, geometry, torch.float64)
+    _, found = _ways(kind, *operands, geometry, torch.float32)
     try:
         return torch.equal(found().double(), exact().double())
     except (RuntimeError, AttributeError, NotImplementedError):  # of another version's operators
@@ -112,35 +112,32 @@ def right(kind: str, of_input: tuple, of_weight: tuple, geometry: Geometry) -> b
 
 
 def _sooner(kind, of_input, of_weight, geometry):
-    plain, integers = _WAYS[kind](*_operands(of_input, of_weight, geometry), geometry)
+    plain, integers = _ways(kind, *_operands(of_input, of_weight, geometry), geometry, torch.float32)
     return _seconds(integers) < _seconds(plain)
 
 
-def _ways_to_convolve(x, q, w, geometry):
-    x = x * (255 / _SMALL) / 256  # as large as a byte can be
-    return lambda: kernels.convolve(x, w, geometry), lambda: convolve8(x, w, geometry, 8)
-
-
-def _ways_to_the_input(x, q, w, geometry):
-    half = torch.tensor(0.5)
-    return lambda: kernels.input_gradient(q, x, w * half, geometry), lambda: input_gradient8(q, w, geometry, half)
-
-
-def _ways_to_the_weight(x, q, w, geometry):
+def _ways(kind, x, q, w, geometry, wide):
+    """Return functions that compute ``kind`` in the type ``wide``, and in integers."""
+    half, plain = torch.tensor(0.5), w.to(wide)
+    if kind == "convolve":
+        return lambda: kernels.convolve(x.to(wide), plain, geometry), lambda: convolve8(x, w, geometry)
+    if kind == "input gradient":
+        return (
+            lambda: kernels.input_gradient(q.to(wide), x.shape, plain * half, geometry),
+            lambda: input_gradient8(q, w, geometry, half),
+        )
+    a = (x // 2).to(torch.int8)
     return (
-        lambda: kernels.weight_gradient(q, x, w, geometry, 0, 0),
-        lambda: weight_gradient8(q, x, w.shape[2:], geometry),
+        lambda: kernels.weight_gradient(q.to(wide), a.to(wide), plain, geometry, 0, 0),
+        lambda: weight_gradient8(q, a, w.shape[2:], geometry),
     )
-
-
-_WAYS = {"convolve": _ways_to_convolve, "input gradient": _ways_to_the_input, "weight gradient": _ways_to_the_weight}
 
 
 def _operands(of_input, of_weight, geometry):
     """Return input, gradient at the output and weight, each number as large as it can be."""
-    x, w = _extremes(of_input, _SMALL, signed=False), _extremes(of_weight, 1, signed=True)
+    x, w = _extremes(of_input, 255, signed=False), _extremes(of_weight, 1, signed=True)
     q = _extremes(tuple(kernels.convolve(x, w, geometry).shape), PLANE, signed=True)
-    return x, q, w
+    return x.to(torch.uint8), q.to(torch.int8), w
 
 
 def _extremes(shape, top, signed):

@@ -10,6 +10,8 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 
+from bso_lib.exact.fixed_point import magnitude
+
 EXACT = {torch.float32: 2**24, torch.float64: 2**53}
 PLANE = 127  # magnitude of an 8-bit gradient
 
@@ -38,9 +40,26 @@ def convolve(x, w, geometry):
         return F.conv2d(x, w, None, *geometry)
 
 
-def input_gradient(q, x, w, geometry):
-    """Return the gradient of the input of shape ``x.shape`` for whole numbers ``q`` at the output."""
-    return _backward(q, x, w, geometry, (True, False, False))[0]
+def rounded_convolve(x, w, geometry):
+    """Return the convolution of whole numbers in float32, ``w`` of at most 2^15, rounded once to float32.
+
+    With w = 2^8 high + low the sums of both are exact in float32, if the certificate holds, and the sum of the two is
+    the one rounding; else float64 adds up. Raises ArithmeticError where that would not be exact either.
+    """
+    high = (w * 2**-8).round_()
+    low = w - high * 2**8
+    largest, plain = float(magnitude(x)), w.abs()
+    of_planes, of_weight = (float(v.sum((1, 2, 3)).max()) for v in (torch.maximum(high.abs(), low.abs()), plain))
+    if largest * of_planes < EXACT[torch.float32]:
+        return convolve(x, low, geometry).add_(convolve(x, high, geometry), alpha=2**8)
+    if not largest * of_weight < EXACT[torch.float64]:
+        raise ArithmeticError(f"the input of a convolution is not finite, or too large: {largest:g}")
+    return convolve(x.double(), w.double(), geometry).float()
+
+
+def input_gradient(q, shape, w, geometry):
+    """Return the gradient of the input, of ``shape``, for whole numbers ``q`` at the output."""
+    return _backward(q, q.new_empty(1).expand(shape), w, geometry, (True, False, False))[0]
 
 
 def weight_gradient(q, a, w, geometry, magnitudes, largest):
@@ -55,6 +74,17 @@ def weight_gradient(q, a, w, geometry, magnitudes, largest):
         halves = zip(q.tensor_split(2), a.tensor_split(2), strict=True)
         return sum(weight_gradient(h, b, w, geometry, in_worst_channel(h), largest) for h, b in halves)
     return _backward(q, a, w, geometry, (False, True, False))[1].double()
+
+
+def wide_weight_gradient(q, a, w, geometry, magnitudes):
+    """Return :func:`weight_gradient` for ``a`` of any size, in two planes of it: a = 2^6 high + low."""
+    if geometry.groups > 1:
+        return weight_gradient(q.double(), a.double(), w.double(), geometry, magnitudes, float(magnitude(a)))
+    high = (a * 2**-6).round_()
+    planes, channels = torch.cat((high, a - high * 2**6), 1), a.shape[1]
+    of_planes = w.new_empty(1).expand(len(w), 2 * channels, *w.shape[2:])
+    found = weight_gradient(q, planes, of_planes, geometry, magnitudes, float(magnitude(planes)))
+    return found[:, :channels] * 2**6 + found[:, channels:]
 
 
 def _backward(q, x, w, geometry, wanted):

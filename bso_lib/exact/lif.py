@@ -1,4 +1,4 @@
-"""LIF neurons whose surrogate derivative is read from a table, and whose trace is a byte.
+"""LIF neurons whose spikes and trace are bytes, and whose surrogate derivative is read from a table.
 
 Potential and spike (Eq. 2, 3) are those of ``bso_lib.neurons``: a decay of 1/2 multiplies without rounding. A sigmoid
 would need exp, which every library computes a little differently; the table has its derivative at steps of 1/64,
@@ -6,15 +6,41 @@ rounded to 2^-14. The trace of OTTT is kept in whole multiples of 2^-7, at most 
 a shift and an addition, exact for eight time steps; what a spike leaves after that, less than 2^-7, is dropped.
 """
 
+import math
+from typing import NamedTuple
+
 import torch
 
 from bso_lib.exact.passes import STEPS, like, matrix, passes_on
 from bso_lib.neurons import LIF
 from bso_lib.surrogate import sigmoid_derivative
-from bso_lib.traced import Spikes
 
 TRACE_BITS = 7  # a trace is a multiple of 2^-7; that of NDOT, whose ratio is real, is rounded to it and stays float32
 _SIDE = 4 * STEPS  # 4 units of potential on either side of the threshold
+
+
+class WholeSpikes(NamedTuple):
+    """What exact neurons hand to the next layer at one time step, in place of :class:`bso_lib.traced.Spikes`.
+
+    ``graph``: a tensor of the spikes' shape whose gradient is theirs, as whole numbers can have none; it takes no
+    memory and every element is NaN. ``whole``: spikes, uint8, or sums of 2^bits of them that a pool made, in a type
+    that holds them. ``trace``: their trace in 128ths, likewise, or NDOT's as it is, float32; None: a[t] = s[t].
+    """
+
+    graph: torch.Tensor
+    whole: torch.Tensor
+    trace: torch.Tensor | None = None
+    bits: int = 0
+
+    @property
+    def trace_unit(self) -> float:
+        """What ``trace`` is in multiples of."""
+        return 2.0**-self.bits * (1.0 if self.trace.is_floating_point() else 2.0**-TRACE_BITS)
+
+
+def graph_of(whole: torch.Tensor) -> torch.Tensor:
+    """Return the NaNs that stand for ``whole`` in autograd."""
+    return torch.full((), math.nan, device=whole.device).expand(whole.shape)
 
 
 def surrogate_table(alpha: float, device=None) -> torch.Tensor:
@@ -24,16 +50,18 @@ def surrogate_table(alpha: float, device=None) -> torch.Tensor:
 
 
 class _Spike(torch.autograd.Function):
-    """Spikes of neurons at ``potential``, differentiable through the table."""
+    """(graph, spikes) of neurons at ``potential``, differentiable through the table."""
 
     @staticmethod
     def forward(ctx, potential, threshold, table):
         ctx.threshold, ctx.table = threshold, table
         ctx.save_for_backward(potential)
-        return torch.ge(potential, threshold, out=torch.empty_like(potential))
+        spikes = torch.ge(potential, threshold).view(torch.uint8)
+        ctx.mark_non_differentiable(spikes)
+        return graph_of(spikes), spikes
 
     @staticmethod
-    def backward(ctx, grad):
+    def backward(ctx, grad, *_):
         (potential,) = ctx.saved_tensors
         passes = passes_on(grad.device.type)
         product = passes.slope_times(matrix(grad), matrix(potential), ctx.threshold, ctx.table)
@@ -41,7 +69,7 @@ class _Spike(torch.autograd.Function):
 
 
 class _Step(torch.autograd.Function):
-    """(spikes, potential, trace) of a time step after the first; what came before is outside autograd."""
+    """(graph, spikes, potential, trace) of a time step after the first; what came before is outside autograd."""
 
     @staticmethod
     def forward(ctx, current, before, trace, decay, threshold, table):
@@ -51,8 +79,8 @@ class _Step(torch.autograd.Function):
         potential, spikes, trace = (None if rows is None else like(current, rows) for rows in found)
         ctx.threshold, ctx.table = threshold, table
         ctx.save_for_backward(potential)
-        ctx.mark_non_differentiable(*(x for x in (potential, trace) if x is not None))
-        return spikes, potential, trace
+        ctx.mark_non_differentiable(*(x for x in (spikes, potential, trace) if x is not None))
+        return graph_of(spikes), spikes, potential, trace
 
     @staticmethod
     def backward(ctx, grad, *_):
@@ -60,7 +88,7 @@ class _Step(torch.autograd.Function):
 
 
 class ExactLIF(LIF):
-    """A :class:`bso_lib.neurons.LIF` as the module says; its ``decay`` is 0.5."""
+    """A :class:`bso_lib.neurons.LIF` as the module says; its ``decay`` is 0.5. It returns :class:`WholeSpikes`."""
 
     table = None
 
@@ -70,26 +98,27 @@ class ExactLIF(LIF):
             self.table = surrogate_table(self.alpha, device)
         return self.table
 
-    def fire(self, potential):
-        """Return the spikes (Eq. 3), differentiable through the table."""
-        return _Spike.apply(potential, self.threshold, self.table_on(potential.device))
-
-    def forward(self, current: torch.Tensor) -> Spikes:
+    def forward(self, current: torch.Tensor) -> WholeSpikes:
         """Return the spikes and their trace, as :class:`bso_lib.neurons.LIF`."""
-        if self.potential is None or not self.online or self.trace_kind.startswith("ndot"):
-            return super().forward(current)
-        table = self.table_on(current.device)
-        spikes, self.potential, self.trace = _Step.apply(
-            current, self.potential, self.trace, self.decay, self.threshold, table
-        )
-        return Spikes(spikes, self.trace)
+        table, previous = self.table_on(current.device), self.potential
+        if previous is None or not self.online:
+            potential = current if previous is None else torch.add(current, self.membrane, alpha=self.decay)
+            graph, spikes = _Spike.apply(potential, self.threshold, table)
+            self.potential = potential.detach() if self.online else potential
+            trace = spikes << TRACE_BITS
+        else:
+            carried = self.trace if self.trace_kind == "ottt" else None
+            graph, spikes, self.potential, trace = _Step.apply(
+                current, previous, carried, self.decay, self.threshold, table
+            )
+        if not self.online or self.trace_kind == "none" or not torch.is_grad_enabled():
+            return WholeSpikes(graph, spikes)
+        self.trace = trace if self.trace_kind == "ottt" else self._ndot_trace(spikes.float(), previous)
+        return WholeSpikes(graph, spikes, self.trace)
 
     @torch.no_grad()
-    def _update_trace(self, spikes, previous):
-        if self.trace_kind == "ottt":  # the first of a sample
-            self.trace = spikes.to(torch.uint8) << TRACE_BITS
-        elif self.trace is None:
-            super()._update_trace(spikes, previous)
-        else:
-            carried = self._ratio(spikes, previous).mul_(self.trace)
-            self.trace = carried.mul_(2**TRACE_BITS).round_().mul_(2**-TRACE_BITS).add_(spikes)
+    def _ndot_trace(self, spikes, previous):
+        if self.trace is None:
+            return spikes
+        carried = self._ratio(spikes, previous).mul_(self.trace)
+        return carried.mul_(2**TRACE_BITS).round_().mul_(2**-TRACE_BITS).add_(spikes)

@@ -4,6 +4,7 @@ import torch
 
 from bso_lib.exact.agreement import total
 from bso_lib.exact.fixed_point import fixed
+from bso_lib.exact.lif import WholeSpikes
 from bso_lib.layers import BinaryLinear, LatentLinear, TracedLinear
 from bso_lib.traced import Spikes
 
@@ -17,7 +18,7 @@ def _whole(x):
 
 class _FixedLinear(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, x, presynaptic, weight, bias):
+    def forward(ctx, graph, x, presynaptic, weight, bias):
         whole, unit = fixed(weight, _BITS)
         ctx.save_for_backward(presynaptic, whole, unit)
         out = ((_whole(x) @ whole.double().t()) * (unit.double() * _INPUT_UNIT)).float()
@@ -30,16 +31,21 @@ class _FixedLinear(torch.autograd.Function):
         whole, unit = whole.double(), unit.double()
         grad_x = ((whole @ weight.double()) * (unit * weight_unit.double())).float()
         grad_weight = (total(whole.t() @ _whole(presynaptic)) * (unit * _INPUT_UNIT)).float()
-        grad_bias = (total(whole.sum(0)) * unit).float() if ctx.needs_input_grad[3] else None
-        return grad_x, None, grad_weight, grad_bias
+        grad_bias = (total(whole.sum(0)) * unit).float() if ctx.needs_input_grad[4] else None
+        return grad_x, None, None, grad_weight, grad_bias
 
 
 class _ExactLinear:
     """What exact linear layers share. Input (N, in), rounded to multiples of 2^-16."""
 
     def forward(self, x):
-        values, trace = (x.values, x.trace) if isinstance(x, Spikes) else (x, None)
-        return _FixedLinear.apply(values, values.detach() if trace is None else trace, self.used_weight(), self.bias)
+        if isinstance(x, WholeSpikes):
+            graph, values, trace = x.graph, x.whole * 2.0**-x.bits, x.trace
+            trace = None if trace is None else trace * x.trace_unit
+        else:
+            graph, trace = (x.values, x.trace) if isinstance(x, Spikes) else (x, None)
+            values = graph.detach()
+        return _FixedLinear.apply(graph, values, values if trace is None else trace, self.used_weight(), self.bias)
 
 
 class ExactRealLinear(_ExactLinear, TracedLinear):

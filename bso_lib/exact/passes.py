@@ -10,6 +10,7 @@ import functools
 import sys
 
 import torch
+import torch.nn.functional as F
 
 from bso_lib.exact.kernels import PLANE
 from bso_lib.exact.noise import rows_and_columns
@@ -47,10 +48,10 @@ def moments(z):
     return torch.stack((z.sum(0), (z * z).sum(0)))
 
 
-def whole_moments(z, unit):
-    """Return (whole, sums): ``z`` in whole multiples of ``unit``, below 2^15, int16, and :func:`moments` of these."""
-    whole = (z * (1 / unit)).to(torch.int16)
-    return whole, moments(whole)
+def short_moments(z):
+    """Return (short, sums): ``z``, whole numbers below 2^15, as int16, and :func:`moments` of these."""
+    short = z.to(torch.int16)
+    return short, moments(short)
 
 
 def scale_and_shift(z, scale, shift):
@@ -61,12 +62,13 @@ def scale_and_shift(z, scale, shift):
 def fire(current, before, trace, decay, threshold):
     """Return (potential, spikes, trace) after a time step (Eq. 2, 3, 7), from the potential and the trace before it.
 
-    ``decay`` is a power of two. ``trace``: uint8, in 128ths, halved by each step; None where there is none.
+    ``decay`` is a power of two. ``spikes``: uint8. ``trace``: uint8, in 128ths, halved by each step; None where there
+    is none.
     """
     left = before - threshold * (before >= threshold)
     potential = current + decay * left
-    spikes = torch.ge(potential, threshold, out=torch.empty_like(potential))
-    return potential, spikes, None if trace is None else (trace >> 1) + (spikes.to(torch.uint8) << 7)
+    spikes = torch.ge(potential, threshold).view(torch.uint8)
+    return potential, spikes, None if trace is None else (trace >> 1) + (spikes << 7)
 
 
 def slope_times(grad, potential, threshold, table):
@@ -78,25 +80,46 @@ def slope_times(grad, potential, threshold, table):
 
 
 def gradient_sums(grad, z, unit):
-    """Return (whole, sums, largest): ``grad`` in whole multiples of ``unit``, and sums over its rows.
+    """Return (sums, largest) over the rows of ``grad``, rounded to whole multiples of ``unit``, at most 2^15.
 
-    ``sums`` (3, C) float64: of the whole numbers, at most 2^15, of their products with ``z``, and of their magnitudes;
-    ``largest`` (C,) float64: of the magnitudes.
+    ``sums`` (3, C) float64: of the whole numbers, of their products with ``z``, and of their magnitudes; ``largest``
+    (C,) float64: of the magnitudes.
     """
-    whole = (grad * (1 / unit)).round_()
-    exact = whole.double()
+    exact = (grad * (1 / unit)).round_().double()
     magnitudes = exact.abs()
-    return whole, torch.stack((exact.sum(0), (exact * z).sum(0), magnitudes.sum(0))), magnitudes.amax(0)
+    return torch.stack((exact.sum(0), (exact * z).sum(0), magnitudes.sum(0))), magnitudes.amax(0)
 
 
-def round_to_plane(whole, z, coefficients, key):
-    """Return (q, magnitudes): whole * a + z * b + c, ``coefficients`` (3, C), rounded at random to whole numbers.
+def round_to_plane(grad, unit, z, coefficients, key):
+    """Return (q, magnitudes): whole * a + z * b + c, ``coefficients`` (3, C), rounded at random to whole numbers, int8.
 
-    What is beyond one 8-bit plane is cut. ``key``: a :class:`bso_lib.exact.noise.Key`. ``magnitudes`` (C,) float64: the
-    sums of |q| over the rows.
+    ``whole``: ``grad`` in multiples of ``unit``, as above. What is beyond one 8-bit plane is cut. ``key``: a
+    :class:`bso_lib.exact.noise.Key`. ``magnitudes`` (C,) float64: the sums of |q| over the rows.
     """
     a, b, c = coefficients
     rows, columns = rows_and_columns(key, *z.shape, z.device)
     noise = ((rows[:, None] + columns) & 0xFFFF).float() * 2**-16
+    whole = (grad * (1 / unit)).round_()
     q = (whole * a).add_(z * b).add_(c).add_(noise).floor_().clamp_(-PLANE, PLANE)
-    return q, q.abs().sum(0, dtype=torch.float64)
+    return q.to(torch.int8), q.abs().sum(0, dtype=torch.float64)
+
+
+def sums_of_squares(x, size, most):
+    """Return the sums over squares of size x size pixels of ``x`` (N, C, H, W), none above ``most``."""
+    height, width = (side // size * size for side in x.shape[2:])
+    parts = [x[:, :, i:height:size, j:width:size] for i in range(size) for j in range(size)]
+    return sum(part.to(type_for(x.dtype, most)) for part in parts)
+
+
+def type_for(dtype, most):
+    """Return a type that holds sums of at most ``most``: floating-point numbers stay what they are."""
+    if dtype.is_floating_point:
+        return dtype
+    return torch.uint8 if most < 2**8 else torch.int16 if most < 2**15 else torch.int32
+
+
+def spread(grad, size, shape):
+    """Return ``grad`` (N, C, h, w) repeated over squares of size x size pixels of ``shape``; 0 beyond them."""
+    spread = F.interpolate(grad, scale_factor=size, mode="nearest")
+    rest = [whole - part for whole, part in zip(shape[2:], spread.shape[2:], strict=True)]
+    return F.pad(spread, (0, rest[1], 0, rest[0])) if any(rest) else spread

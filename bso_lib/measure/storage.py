@@ -48,11 +48,14 @@ class StorageTracker(TorchDispatchMode):
         return result
 
     def _follow(self, tensor):
-        storage = tensor.untyped_storage()
-        key = storage._cdata
+        try:
+            owner = tensor.untyped_storage()
+            key, size = owner._cdata, owner.nbytes()
+        except NotImplementedError:  # a weight that a library has laid out its own way hides its storage
+            owner, key, size = tensor, id(tensor), tensor.numel() * tensor.element_size()
         if key not in self._live:
-            entry = self._live[key] = _Storage(storage.nbytes())
-            entry.alive = weakref.ref(storage, lambda _: self._freed(key))
+            entry = self._live[key] = _Storage(size)
+            entry.alive = weakref.ref(owner, lambda _: self._freed(key))
             self._events.append((entry, 1))
         return self._live[key]
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 from device_reads import DeviceReads
 
-from bso_lib.bench import floor, growth, inference, rivals
+from bso_lib.bench import arithmetic, floor, growth, inference, rivals
 from bso_lib.bench.peers import PEERS, missing
 from bso_lib.bench.timing import in_turn, ratios, store
 from bso_lib.bench.two_forward import two_forward_training
@@ -54,6 +54,13 @@ def test_the_floor_has_the_shapes_of_the_step():
     assert len(shapes) == 2 * 8
     assert shapes[0] == (4, 4, 16, 16)
     assert shapes[7] == (4, 32, 2, 2)
+
+
+def test_exact_steps_stand_beside_float32_and_the_convolutions():
+    row = arithmetic.measure_exact(1 / 16, 2, 8, 1, repeats=3)
+    assert row["exact_of_float32_min"] <= row["exact_of_float32"] <= row["exact_of_float32_max"]
+    assert row["exact_seconds"] > row["convolutions_seconds"] > 0
+    assert row["compiled"]
 
 
 @pytest.mark.parametrize("lean", [False, True])

@@ -15,6 +15,7 @@ from torch import nn
 from bso_lib.deploy import network_file as packing
 from bso_lib.deploy.architecture import DEPLOYED_AS
 from bso_lib.deploy.network_file import PackedFileError, load_packed, packed_size_bytes, save_packed, unpack_signs
+from bso_lib.exact.convert import exact
 from bso_lib.fast.bits import pack_signs
 from bso_lib.layers import CONVS, LINEARS, BinaryConv2d, BinaryLinear, grid_sign, random_grid_
 from bso_lib.models import resnet18, spiking_mlp, split_parameters, vgg11
@@ -80,6 +81,8 @@ def test_a_loaded_vgg11_gives_the_same_logits_to_the_bit(
     loaded = load_packed(tmp_path / "net.safetensors")
     assert not loaded.training
     assert torch.equal(predict(loaded, tiny_batch[0], time_steps), predict(model, tiny_batch[0], time_steps))
+    in_whole_numbers = [predict(exact(net).eval(), tiny_batch[0], time_steps) for net in (loaded, model)]
+    assert torch.equal(*in_whole_numbers)
     binary, _ = split_parameters(loaded)
     assert len(binary) == (0 if weights == "real" else 7)
     assert loaded[3].weight.stride() == model[3].weight.stride()

@@ -8,14 +8,14 @@ from activations import activation_bytes_per_neuron
 from torch import nn
 
 from bso_lib.exact.convert import exact
+from bso_lib.exact.lif import WholeSpikes
 from bso_lib.exact.loss import cross_entropy
 from bso_lib.experiment.build import Trainer, build_model
 from bso_lib.experiment.config import RunConfig
 from bso_lib.fast.packed_layers import pack, packed_layers, unpack
-from bso_lib.layers import BinaryConv2d, SpikingPool, TimeStepBatchNorm2d, TracedConv2d
+from bso_lib.layers import BinaryConv2d, SpikingPool, TimeStepBatchNorm2d, TracedConv2d, TracedLinear
 from bso_lib.models import SpikingNet, resnet18, vgg11
 from bso_lib.neurons import LIF
-from bso_lib.traced import Spikes
 
 TINY = RunConfig(width=1 / 32, batch_norm="per-step", arithmetic="exact", record_flips=False, device="cpu")
 
@@ -109,14 +109,54 @@ def test_a_trace_is_a_byte_that_forgets_after_eight_steps():
         assert difference.max() == 0 if t < 8 else difference.max() < 2**-6
 
 
-def test_pools_add_up_whole_traces():
-    spikes = (torch.rand(4, 3, 7, 7) < 0.4).float()
-    trace = torch.randint(256, (4, 3, 7, 7), dtype=torch.uint8)
-    for size, unit in ((2, 2**-9), (None, 1)):
-        pooled = SpikingPool(size)(Spikes(spikes, trace / 128))
-        found = exact(SpikingNet(LIF(), SpikingPool(size)))[1](Spikes(spikes, trace))
-        assert torch.equal(found.values, pooled.values)
-        torch.testing.assert_close(found.trace * unit, pooled.trace)
+@pytest.mark.parametrize("sizes", [(2,), (None,), (2, 2), (2, None)])
+def test_pools_add_up_whole_numbers(sizes):
+    """Means of spikes and traces over squares and whole maps; their gradient goes to the spikes in equal parts."""
+    current = (torch.randn(4, 3, 7, 7) + 0.5).contiguous(memory_format=torch.channels_last)
+    pools = [SpikingPool(size) for size in sizes]
+    found = []
+    for net in (nets := SpikingNet(LIF(), *pools), exact(nets)):
+        x = current.clone().requires_grad_()
+        for _ in range(3):
+            out = net(x)
+        values = out.graph if isinstance(out, WholeSpikes) else out.values
+        values.backward(torch.arange(values.numel()).view(values.shape) / 16)
+        found.append((out, x.grad))
+    (plain, plain_grad), (whole, grad) = found
+    if isinstance(whole, WholeSpikes):
+        assert whole.graph.isnan().all()
+        assert torch.equal(whole.whole * 2.0**-whole.bits, plain.values)
+        assert torch.equal(whole.trace * whole.trace_unit, plain.trace)
+    else:
+        assert torch.equal(whole.values, plain.values)
+        torch.testing.assert_close(whole.trace, plain.trace)
+    assert (grad - plain_grad).abs().max() < 0.02 * plain_grad.abs().max()  # the surrogate is a table
+
+
+@pytest.mark.parametrize("trace", ["ottt", "ndot", "none"])
+def test_a_linear_layer_takes_spikes_without_a_pool(trace):
+    layer = TracedLinear(20, 3)
+    found = []
+    for net in (plain := SpikingNet(LIF(trace), layer), exact(plain)):
+        torch.manual_seed(1)
+        for _ in range(3):
+            x = (torch.randn(8, 20) + 0.5).requires_grad_()
+            y = net(x)
+        net.zero_grad()
+        y.backward(torch.ones_like(y))
+        found.append((y, net[1].weight.grad, x.grad))
+    for a, b in zip(*found, strict=True):
+        torch.testing.assert_close(a, b, rtol=0.02, atol=1e-2)
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_a_gradient_that_is_not_finite_is_not_hidden_in_whole_numbers(bad):
+    net = exact(block(BinaryConv2d(4, 5, 3)))
+    y = net(torch.randn(2, 4, 9, 9).contiguous(memory_format=torch.channels_last).requires_grad_())
+    upstream = torch.ones_like(y)
+    upstream[0, 0, 0, 0] = bad
+    y.backward(upstream)
+    assert not net[1].weight.grad.isfinite().any()
 
 
 def test_what_is_kept_for_the_backward_pass_is_small():
@@ -132,8 +172,7 @@ def test_traces_are_multiples_of_a_power_of_two_within_their_bound(trace):
     lif, conv, _ = net
     for t in range(5):
         spikes = lif(torch.randn(50, 3, 6, 6) + 0.5)
-        a = spikes.values if spikes.trace is None else spikes.trace
-        a = a if a.is_floating_point() else a.float() / 128
+        a = spikes.whole.float() if spikes.trace is None else spikes.trace * spikes.trace_unit
         unit = 2.0 ** -(7 if trace == "ndot" else t)
         assert torch.equal(a / unit, (a / unit).round())
         assert a.abs().max() / unit <= conv.largest_trace(t)
@@ -203,7 +242,10 @@ def test_what_has_no_exact_form_is_refused(layers, message):
 
 def test_inputs_out_of_all_proportion_are_named():
     net = exact(vgg11(10, 1, 1 / 64, time_steps=1)).eval()
-    with torch.no_grad(), pytest.raises(ArithmeticError, match=r"the input of a convolution reaches 1e\+12"):
+    with (
+        torch.no_grad(),
+        pytest.raises(ArithmeticError, match="input of a convolution is not finite, or too large"),
+    ):
         net(torch.full((1, 1, 8, 8), 1e12))
 
 

@@ -28,31 +28,33 @@ def test_real_operands_have_the_bits_of_float32(of_input, of_weight, geometry, m
     """As a layer calls them: pooled spikes, a gradient of 8 bits and a trace in 128ths, on a machine where they pay."""
     monkeypatch.setattr(integer, "has_instructions", lambda: True)
     monkeypatch.setattr(integer, "right_and_sooner", lambda *_: True)
-    x = (torch.randint(5, of_input) / 4).contiguous(memory_format=torch.channels_last)
+    x = torch.randint(5, of_input, dtype=torch.uint8).contiguous(memory_format=torch.channels_last)
     w = (torch.randint(2, of_weight) * 2.0 - 1).contiguous(memory_format=torch.channels_last)
-    z = kernels.convolve(x, w, geometry)
-    assert torch.equal(integer.convolve(x, w, geometry, 2), z)
-    q = torch.randint(-PLANE, PLANE + 1, z.shape).float().contiguous(memory_format=torch.channels_last)
+    z = kernels.convolve(x.float(), w, geometry)
+    assert torch.equal(integer.convolve(x, w, geometry), z)
+    q = torch.randint(-PLANE, PLANE + 1, z.shape).to(torch.int8).contiguous(memory_format=torch.channels_last)
     unit = torch.tensor(2.0**-20, dtype=torch.float64)
-    assert torch.equal(
-        integer.input_gradient(q, x, w, geometry, unit), kernels.input_gradient(q, x, w, geometry) * 2**-20
-    )
-    a = torch.randint(13, of_input).float() * 64  # of two time steps, pooled
-    expected = kernels.weight_gradient(q, a, w, geometry, in_worst_channel(q), 12 * 64)
-    assert torch.equal(integer.weight_gradient(q, a, w, geometry, in_worst_channel(q), 12, 64), expected)
+    expected = kernels.input_gradient(q.float(), of_input, w, geometry) * 2**-20
+    assert torch.equal(integer.input_gradient(q, of_input, w, geometry, unit), expected)
+    a = torch.randint(13, of_input, dtype=torch.int16) * 64  # of two time steps, pooled
+    magnitudes = in_worst_channel(q)
+    expected = kernels.weight_gradient(q.float(), a.float(), w, geometry, magnitudes, 12 * 64)
+    assert torch.equal(integer.weight_gradient(q, a, w, geometry, magnitudes, 12, 6), expected)
 
 
 def test_what_integers_cannot_do_goes_to_float32(monkeypatch):
     monkeypatch.setattr(integer, "has_instructions", lambda: True)
     monkeypatch.setattr(integer, "right_and_sooner", lambda *_: pytest.fail("asked"))
-    x, w = torch.ones(1, 2, 8, 8), torch.ones(4, 2, 3, 3)
+    x, w = torch.ones(1, 2, 8, 8, dtype=torch.uint8), torch.ones(4, 2, 3, 3)
     plain = Geometry((1, 1), (1, 1), (1, 1), 1)
     for geometry in (plain._replace(stride=(2, 2)), plain._replace(dilation=(2, 2))):
-        q = torch.ones_like(kernels.convolve(x, w, geometry))
-        integer.input_gradient(q, x, w, geometry, torch.tensor(1.0))
-        integer.weight_gradient(q, x, w, geometry, 64, 1, 1.0)
-    integer.convolve(x.double(), w.double(), plain, 0)
-    integer.weight_gradient(torch.ones(1, 4, 8, 8), x * 255, w, plain, 64, 255, 1.0)  # beyond an int8
+        q = torch.ones_like(kernels.convolve(x.float(), w, geometry)).to(torch.int8)
+        integer.input_gradient(q, x.shape, w, geometry, torch.tensor(1.0))
+        integer.weight_gradient(q, x, w, geometry, 64, 1, 0)
+    integer.convolve(x.to(torch.int16), w, plain)  # sums of spikes beyond a byte
+    q = torch.ones(1, 4, 8, 8, dtype=torch.int8)
+    integer.weight_gradient(q, x * 255, w, plain, 64, 255, 0)  # beyond an int8
+    integer.weight_gradient(q, x.float() / 128, w, plain, 64, 1, 0)  # NDOT's
 
 
 def test_a_kernel_that_saturates_is_found_out(monkeypatch):

@@ -56,9 +56,11 @@ def test_rows_are_numbered_from_the_first_of_all_ranks(monkeypatch):
 
 def test_rounding_is_right_on_average():
     """Over 400 keys the mean of a rounded number is the number, as far as its variance allows."""
-    x = torch.linspace(-3, 3, 128).view(32, 4)
-    zero, coefficients = torch.zeros(32, 4), torch.tensor([1.0, 0.0, 0.0])[:, None].expand(3, 4).contiguous()
-    found = torch.stack([round_to_plane(x, zero, coefficients, KEY._replace(batch=k))[0] for k in range(400)])
+    x = torch.arange(-64, 64).float().view(32, 4)
+    zero, coefficients = torch.zeros(32, 4), torch.tensor([3 / 64, 0.0, 0.0])[:, None].expand(3, 4).contiguous()
+    keys = [KEY._replace(batch=k) for k in range(400)]
+    found = torch.stack([round_to_plane(x, torch.ones(()), zero, coefficients, key)[0] for key in keys]).float()
+    x = x * (3 / 64)
     assert ((found == x.floor()) | (found == x.ceil())).all()
     deviation = ((x - x.floor()) * (x.ceil() - x)).sqrt() / 20
     assert ((found.mean(0) - x).abs() <= 5 * deviation + 1e-3).all()

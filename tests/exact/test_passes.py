@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from bso_lib.exact import compiled, passes
 from bso_lib.exact.lif import surrogate_table
@@ -35,18 +36,30 @@ def test_passes_are_the_same_to_the_bit(z, threads):
     grad = torch.randn(rows, columns) * 10 ** torch.empty(rows, columns).uniform_(-6, 0)
     unit = torch.tensor(2.0**-15)
     same([compiled.moments(z)], [passes.moments(z)])
-    short = (z / 4).round() / 4
-    found = compiled.whole_moments(short, 0.25)
-    same(found, passes.whole_moments(short, 0.25))
-    assert torch.equal(found[0].float() / 4, short)
+    whole = (z / 4).round()
+    found = compiled.short_moments(whole)
+    same(found, passes.short_moments(whole))
+    assert torch.equal(found[0], whole.to(torch.int16))
     assert found[0].dtype == torch.int16
     z = z.to(torch.int16) if z.shape[0] % 2 else z  # either type
     same([compiled.scale_and_shift(z, scale, shift)], [passes.scale_and_shift(z, scale, shift)])
-    found = compiled.gradient_sums(grad, z, unit)
-    same(found, passes.gradient_sums(grad, z, unit))
+    same(compiled.gradient_sums(grad, z, unit), passes.gradient_sums(grad, z, unit))
     coefficients = torch.randn(3, columns) * torch.tensor([[1e-3], [1e-4], [1.0]])
     key = Key(1, 2, 3, 4)
-    same(compiled.round_to_plane(found[0], z, coefficients, key), passes.round_to_plane(found[0], z, coefficients, key))
+    same(*(p.round_to_plane(grad, unit, z, coefficients, key) for p in (compiled, passes)))
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int16, torch.float32])
+@pytest.mark.parametrize("shape", [(2, 3, 7, 9), (1, 8, 4, 4), (3, 1, 5, 6)])
+@pytest.mark.parametrize("size", [1, 2, 4])
+def test_pools_are_the_same_to_the_bit(shape, size, dtype, threads):
+    x = torch.randint(256, shape).to(dtype)
+    found = compiled.sums_of_squares(x, size, 255 * size**2)
+    same([found], [passes.sums_of_squares(x, size, 255 * size**2)])
+    assert torch.equal(found.double(), F.avg_pool2d(x.double(), size, divisor_override=1))
+    assert found.dtype == (dtype if dtype == torch.float32 else torch.uint8 if size == 1 else torch.int16)
+    grad = torch.randn(found.shape)
+    same([compiled.spread(grad, size, shape)], [passes.spread(grad, size, shape)])
 
 
 @pytest.mark.parametrize("traces", [False, True])
