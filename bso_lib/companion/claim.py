@@ -7,7 +7,7 @@ from dataclasses import dataclass
 class Claim:
     """A claim of the paper: its ``id``, ``place``, ``statement`` and ``published`` value.
 
-    ``exact``: arithmetic (sizes, bytes) that does not depend on training, so that it can hold under any profile.
+    ``exact``: arithmetic or proof (sizes, bytes, bounds), not training, decides: it can hold under any profile.
     ``universal``: one counterexample makes it false as stated, not merely missed here.
     """
 

@@ -44,6 +44,14 @@ def use_style():
     )
 
 
+def name_line(axis, text: str, line=None, shift: float = 0.0):
+    """Write ``text`` at the right end of ``line`` (default: the last drawn), in its colour, ``shift`` points higher."""
+    line = line or axis.lines[-1]
+    end = line.get_xdata()[-1], line.get_ydata()[-1]
+    look = {"color": line.get_color(), "fontsize": "small", "va": "center", "annotation_clip": False}
+    axis.annotate(text, end, xytext=(7, shift), textcoords="offset points", **look)
+
+
 def provenance(results: list[RunResult], profile: str, **given) -> dict[str, str]:
     """Return where ``results`` come from: profile, data sets, seeds, devices and versions, each as text.
 

@@ -9,7 +9,7 @@ from bso_lib.companion import theory_claims as theory
 
 _GROUPS = (
     accuracy.comparisons, theory.latent_weights, theory.gradients, accuracy.sensitivity, theory.flips, accuracy.events,
-    costs.memory, theory.regret, accuracy.code_choices, costs.sizes, accuracy.phases, accuracy.accuracies,
-    costs.efficiency, accuracy.speech,
+    costs.memory, theory.regret, theory.guarantees, accuracy.code_choices, costs.sizes, accuracy.phases,
+    accuracy.accuracies, costs.efficiency, accuracy.speech,
 )  # fmt: skip
 CLAIMS = {claim.id: claim for group in _GROUPS for claim in group()}

@@ -68,3 +68,19 @@ def regret() -> Iterator[Claim]:
         "T-BSO's |M_k/sqrt(v_k+eps)|_inf falls fast enough for the sum in Eq. 16 to be O(K^(3/4)): any convex losses",
         "sum |M_k/sqrt(v_k+eps)|_inf = O(K^(3/4))", universal=True,
     )  # fmt: skip
+
+
+def guarantees() -> Iterator[Claim]:
+    """Yield what this companion proves in the place of Theorem 4.1, gradients of length at most 1; nothing published."""
+    mean = "BSO's expected pseudo-regret on i.i.d. linear losses is at most 2 sqrt(d) +"
+    for name, statement in (
+        ("regret-any-rule", "for every rule without a coin there are linear losses in one dimension with R(K) >= K"),
+        ("regret-fixed-loss", "on the fixed convex loss (w_1 + w_2)^2 / 8, from (1, 1), R(K) = K/2 for BSO and T-BSO"),
+        ("regret-tracking", "R(K) <= <g_1, W_1 - W*> + 2 d sum gamma_k + 2 sum |g_k - M_{k-1}|_1: any convex losses"),
+        ("regret-iid-plain-mean", f"{mean} 4 (1 + a) sqrt(d K): 1 - beta_k = 1/k, gamma_k = a / sqrt(d k)"),
+        ("regret-iid-longer-mean",
+         f"{mean} 8/3 (1 + a) sqrt(d) K^(3/4): 1 - beta_k = 1/sqrt(k), gamma_k <= a d^(-1/2) k^(-1/4)"),
+        ("regret-random-threshold",
+         "with a random threshold E R(K) <= sqrt(2 d K) on linear losses that are written down beforehand"),
+    ):  # fmt: skip
+        yield Claim(name, "this companion", statement, "no number", exact=True)

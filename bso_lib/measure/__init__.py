@@ -4,6 +4,7 @@ diagnostics       a neuron, a weight, gradients over time, flips
 latent            what latent weights do, and what they do not
 frame_order       frames shown in another order, or only the first
 network_regret    the regret of a network in training
+network_tracking  how badly its momentum predicts the next gradient
 storage           the storage of every tensor, followed until it is freed
 memory            the bytes of a training step by category, also at a size that does not fit
 exchange          three ways in which ranks can agree on flips

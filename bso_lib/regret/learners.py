@@ -10,6 +10,7 @@ import torch
 
 from bso_lib.optim import BSO, TBSO, constant, inverse_sqrt, stepwise, threshold
 from bso_lib.regret.problems import vertices
+from bso_lib.regret.random_threshold import RandomThreshold
 
 
 def decay(reading: str, k: int, gamma: float, step: float, every: int) -> dict[str, float]:
@@ -28,13 +29,19 @@ def decay(reading: str, k: int, gamma: float, step: float, every: int) -> dict[s
     return {"gamma": gamma, "beta": 1 - step, "lr": factors[reading](k)}
 
 
-READINGS = ("1 - beta ~ 1/sqrt(k)", "beta ~ 1/sqrt(k)", "constant", "steps")
+IN_WORDS = {  # the readings, for figures
+    "1 - beta ~ 1/sqrt(k)": "longer and longer averages",
+    "beta ~ 1/sqrt(k)": "hardly any average",
+    "constant": "averages of 100 rounds",
+    "steps": "averages ten times longer at each step",
+}
+READINGS = tuple(IN_WORDS)
 # 1 - beta, at k = 1 where it changes with k: one round's gradient to begin with; a window of 100 rounds; the code's.
 STEPS = {"1 - beta ~ 1/sqrt(k)": 1.0, "beta ~ 1/sqrt(k)": 0.1, "constant": 0.01, "steps": 0.01}
 
 
 # Seeds of the learners' own random numbers, apart from those of the problems (0 unless given).
-_START, _ROUNDING, _LOTTERY = 10**6, 2 * 10**6, 3 * 10**6
+_START, _ROUNDING, _LOTTERY, _THRESHOLDS = 10**6, 2 * 10**6, 3 * 10**6, 4 * 10**6
 
 
 def random_vertex(dimension: int, seeds: int) -> torch.Tensor:
@@ -61,7 +68,8 @@ class BSOLearner:
     """BSO, a step of :class:`bso_lib.optim.BSO` per round.
 
     ``gamma``: threshold relative to the gradient's root mean square 1/sqrt(d). ``reading``, ``every``: see
-    :func:`decay`. ``gamma_k`` and ``scaled_momentum()`` are the terms of the right-hand side of Eq. 15.
+    :func:`decay`; or, in place of a reading, a function of (k, gamma) that returns what :func:`decay` does. ``gamma_k``
+    and ``scaled_momentum()`` are the terms of the right-hand side of Eq. 15.
     """
 
     def __init__(self, start, reading=READINGS[0], gamma=0.1, every=1000):
@@ -73,7 +81,10 @@ class BSOLearner:
         self._set(0)
 
     def _set(self, k):
-        values = decay(self.reading, k, self.gamma, STEPS[self.reading], self.every)
+        if callable(self.reading):
+            values = dict(self.reading(k, self.gamma))
+        else:
+            values = decay(self.reading, k, self.gamma, STEPS[self.reading], self.every)
         values[self.beta_name] = values.pop("beta")
         self.optimizer.param_groups[0].update(values)
         self.gamma_k = values["lr"] * values["gamma"]
@@ -107,6 +118,10 @@ class BSOLearner:
         """Return what Eq. 15 takes the largest entry of: M_k."""
         return self.momentum()
 
+    def flip_threshold(self):
+        """Return what w M_k had to exceed for a flip: gamma_k; for T-BSO gamma_k sqrt(v_k + eps), (seeds,)."""
+        return self.gamma_k
+
 
 class TBSOLearner(BSOLearner):
     """T-BSO with one time step. ``gamma`` is by itself relative to the gradient's root mean square (Eq. 14).
@@ -129,8 +144,14 @@ class TBSOLearner(BSOLearner):
 
     def scaled_momentum(self):
         """Return what Eq. 16 takes the largest entry of: M_k / sqrt(v_k + eps)."""
+        return self.momentum() / self._threshold(1.0)
+
+    def flip_threshold(self):
+        return self._threshold(self.gamma_k)[:, 0]
+
+    def _threshold(self, gamma):
         v = self.optimizer.state[self.w]["v"][0]
-        return self.momentum() / threshold(1.0, v, self.optimizer.param_groups[0]["eps"])
+        return threshold(gamma, v, self.optimizer.param_groups[0]["eps"])
 
 
 class FollowTheLeader:
@@ -175,6 +196,30 @@ class GradientDescent:
         """Step against the gradient of f_k at the point, and go back into the cube."""
         rate = math.sqrt(self.mean.shape[1] / (k + 1))
         self.mean = (self.mean - rate * problem.gradient(self.mean)).clamp(-1, 1)
+
+
+class RandomThresholdLearner:
+    """A step of ``bso_lib.regret.random_threshold.RandomThreshold`` per round, M_k the plain mean of all gradients.
+
+    gamma_k = sqrt(2 / (d k)), and a random start. Then E R(K) <= sqrt(2 d K) for linear losses with gradients of length
+    at most 1 (see :mod:`bso_lib.regret.guarantees`).
+    """
+
+    def __init__(self, start):
+        self.w, self.mean = torch.nn.Parameter(start.clone()), torch.zeros_like(start)
+        self.optimizer = RandomThreshold([self.w], gamma=0.0, beta=0.0, seed=_THRESHOLDS)
+
+    def play(self):
+        """Return the weights as they are, (seeds, d)."""
+        return self.w.detach()
+
+    def update(self, problem, k):
+        """Step the optimizer with the gradient of f_k at the weights."""
+        gamma = math.sqrt(2 / (self.w.shape[1] * (k + 1)))
+        self.optimizer.param_groups[0].update(gamma=gamma, beta=1 - 1 / (k + 1))
+        self.w.grad = problem.gradient(self.w.detach())
+        self.optimizer.step()
+        self.mean = (-self.optimizer.state[self.w]["momentum"] / gamma).clamp(-1, 1)
 
 
 class Hedge:

@@ -6,7 +6,8 @@ The regret after K rounds, the claim on BSO and the claim on T-BSO:
     R(K) <= 2 sum_k gamma_k + 2 sum_k max |M_k|                            (Eq. 15)
     R(K) <= 2 sum_k gamma_k + 2 sum_k max |M_k / sqrt(v_k + eps)|          (Eq. 16)
 
-That is how the right-hand sides stand in the paper: without a factor for the dimension.
+That is how the right-hand sides stand in the paper: without a factor for the dimension. Beside them: a bound that
+holds.
 """
 
 from dataclasses import dataclass
@@ -21,13 +22,19 @@ from bso_lib.regret.learners import (
     FollowTheLeader,
     GradientDescent,
     Hedge,
+    RandomThresholdLearner,
     TBSOLearner,
     random_vertex,
 )
 from bso_lib.regret.problems import PROBLEMS
 
 OPTIMIZERS = {"BSO": BSOLearner, "T-BSO": TBSOLearner}
-RIVALS = {"follow the leader": FollowTheLeader, "gradient descent, rounded": GradientDescent, "Hedge": Hedge}
+RIVALS = {
+    "follow the leader": FollowTheLeader,
+    "random threshold": RandomThresholdLearner,
+    "gradient descent, rounded": GradientDescent,
+    "Hedge": Hedge,
+}
 LEARNERS = tuple(f"{name}, {reading}" for name in OPTIMIZERS for reading in READINGS) + tuple(RIVALS)
 
 
@@ -58,6 +65,7 @@ def play(problem, learner, rounds: int, points: int = 25) -> pd.DataFrame:
     ``loss``         sum of the learner's losses; in expectation over its coins where the losses are linear
     ``regret``       against a certified lower bound on the best vertex's loss: never too small
     ``regret_low``   against the best vertex found: never too large; the same where the best vertex is known
+    ``regret_tossed``   as ``regret``, of the vertices really played, whatever the coins
 
     and for BSO and T-BSO, M_k being the momentum after the gradient of f_k has entered it, w* the best vertex found:
 
@@ -66,18 +74,32 @@ def play(problem, learner, rounds: int, points: int = 25) -> pd.DataFrame:
     ``momentum``              max |M_K| (Eq. 27), for T-BSO max |M_K / sqrt(v_K + eps)|
     ``gradient_product``      sum of <grad f_k(w_k), w_k - w*>, at least the regret
     ``momentum_product``      sum of <M_k, w_k - w*>, what the proof bounds
+
+    and the three parts of the bound that does hold, R(K) <= ``tracking_bound`` (theorem A of notebook 08):
+
+    ``first``        <g_1, w_1 - w*>, g_k the gradient of f_k at w_k
+    ``thresholds``   2 d times the sum of gamma_k over k < K; for T-BSO of gamma_k sqrt(v_k + eps)
+    ``tracking``     2 sum over k > 1 of |g_k - M_{k-1}|_1: how badly the momentum predicts the next gradient
     """
     sums, rows, stops = _Sums(), [], set(checkpoints(rounds, points))
+    momentum, before = None, 0.0
     for k in range(rounds):
         w = learner.play()
         problem.reveal(k, learner.mean)
         sums.add("loss", problem.loss(learner.mean if problem.linear else w))
+        sums.add("tossed", problem.loss(w))
         if not isinstance(learner, BSOLearner):
             learner.update(problem, k)
         else:
-            w = w.clone()
+            w, last = w.clone(), None if momentum is None else momentum.clone()
             learner.update(problem, k)
             gradient, momentum = learner.gradient(), learner.momentum()
+            if last is None:
+                sums |= {"first_gradient": gradient, "first_product": (gradient * w).sum(1)}
+            else:
+                sums.add("thresholds", 2 * problem.dimension * before)
+                sums.add("tracking", 2 * (gradient - last).abs().sum(1))
+            before = learner.flip_threshold()
             largest = learner.scaled_momentum().abs().amax(1)
             sums.add("gammas", learner.gamma_k)
             sums.add("momenta", largest)
@@ -89,7 +111,7 @@ def play(problem, learner, rounds: int, points: int = 25) -> pd.DataFrame:
             row = {"round": k + 1, "loss": sums["loss"], **_against_best(problem, sums)}
             if isinstance(learner, BSOLearner):
                 row |= {"momentum": largest}
-            rows.append(_by_seed(row, problem.seeds))
+            rows.append(by_seed(row, problem.seeds))
     return pd.concat(rows, ignore_index=True)
 
 
@@ -103,16 +125,20 @@ class _Sums(dict):
 
 def _against_best(problem, sums):
     best, lower, upper = problem.hindsight()
-    row = {"regret": sums["loss"] - lower, "regret_low": sums["loss"] - upper}
+    row = {"regret": sums["loss"] - lower, "regret_low": sums["loss"] - upper, "regret_tossed": sums["tossed"] - lower}
     if "momenta" in sums:
         row |= {name: sums[name] for name in ("gammas", "momenta")}
         row["right_hand_side"] = 2 * sums["gammas"] + 2 * sums["momenta"]
         row["gradient_product"] = sums["gradient_product"] - (sums["gradients"] * best).sum(1)
         row["momentum_product"] = sums["momentum_product"] - (sums["momentum_vectors"] * best).sum(1)
+        row["first"] = sums["first_product"] - (sums["first_gradient"] * best).sum(1)
+        row["thresholds"], row["tracking"] = sums.get("thresholds", 0.0), sums.get("tracking", 0.0)
+        row["tracking_bound"] = row["first"] + row["thresholds"] + row["tracking"]
     return row
 
 
-def _by_seed(row, seeds):
+def by_seed(row: dict, seeds: int) -> pd.DataFrame:
+    """Return ``row``, of numbers and tensors (seeds,), as a table with a row per seed."""
     columns = {name: value.numpy().copy() if isinstance(value, torch.Tensor) else value for name, value in row.items()}
     return pd.DataFrame({"seed": range(seeds), **columns})
 
