@@ -20,17 +20,19 @@ FIGURES_04-how-accurate := tuning accuracy
 FIGURES_05-more-time-steps := accuracy
 FIGURES_06-how-sensitive := gamma betas
 FIGURES_07-speech := clips accuracy confusion
-FIGURES_08-regret := bounds momentum products slopes network
+FIGURES_08-regret := average tracking products coin
 FIGURES_09-flips := rate layers gaps accuracy
 FIGURES_10-events := cloud frames accuracy order
 FIGURES_11-scale := network phases memory communication
 FIGURES_12-fast-and-small := step growth operations
 FIGURES_13-paper-and-code := accuracy
 FIGURES_14-same-digits := machines accuracy
+FIGURES_15-regret-rates := bounds momentum independent coin slopes network flips tracking
 FIGURES_99-ledger := verdicts
 
 EXPERIMENTS := 00-start-here 01-latent-weights 02-gradients-over-time 03-memory 04-how-accurate 05-more-time-steps \
-    06-how-sensitive 07-speech 08-regret 09-flips 10-events 11-scale 12-fast-and-small 13-paper-and-code 14-same-digits
+    06-how-sensitive 07-speech 08-regret 09-flips 10-events 11-scale 12-fast-and-small 13-paper-and-code 14-same-digits \
+    15-regret-rates
 NOTEBOOKS := $(EXPERIMENTS) 99-ledger
 BUILD := build/$(PROFILE)
 FIGURES := figures/$(PROFILE)
@@ -44,7 +46,7 @@ shared_cores = $(if $(filter -j%,$(MAKEFLAGS)),GOMP_SPINCOUNT=1000)
 
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help env lab reproduce notebooks dry-run test lint bench tune arithmetic machines checksum clean FORCE
+.PHONY: help env lab reproduce notebooks dry-run test lint bench tune arithmetic machines coin checksum clean FORCE
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -81,6 +83,7 @@ $(BUILD)/04-how-accurate.ipynb $(BUILD)/05-more-time-steps.ipynb $(BUILD)/09-fli
 $(BUILD)/07-speech.ipynb: notebooks/tuning/spoken-mini.csv
 $(BUILD)/10-events.ipynb: notebooks/tuning/fashion-events.csv
 $(BUILD)/14-same-digits.ipynb: notebooks/evidence/arithmetic.csv
+$(BUILD)/15-regret-rates.ipynb: notebooks/evidence/random-threshold.csv
 $(BUILD)/12-fast-and-small.ipynb: $(wildcard figures/bench/rivals.csv)
 
 # The ledger reads what the other notebooks recorded.
@@ -130,6 +133,9 @@ arithmetic: env ## add to the comparison of exact with float32 arithmetic what i
 
 machines: env ## add the exact runs that the table of machines lacks (an hour)
 	$(RUN) -m bso_lib.sweep.machines --out notebooks/evidence/machines.csv
+
+coin: env ## train a small network with a random threshold again, beside BSO and T-BSO (half an hour)
+	$(RUN) -m bso_lib.regret.network_study --out notebooks/evidence/random-threshold.csv
 
 checksum: env ## compute one fixed exact run and print its SHA-256, the one in README on every machine
 	@$(RUN) -m bso_lib.experiment.checksum

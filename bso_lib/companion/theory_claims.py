@@ -71,7 +71,7 @@ def regret() -> Iterator[Claim]:
 
 
 def guarantees() -> Iterator[Claim]:
-    """Yield what this companion proves in the place of Theorem 4.1, gradients of length at most 1; nothing published."""
+    """Yield what this companion proves in the place of Theorem 4.1, gradients of length at most 1."""
     mean = "BSO's expected pseudo-regret on i.i.d. linear losses is at most 2 sqrt(d) +"
     for name, statement in (
         ("regret-any-rule", "for every rule without a coin there are linear losses in one dimension with R(K) >= K"),

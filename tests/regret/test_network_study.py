@@ -6,11 +6,12 @@ from bso_lib.regret.network_study import final, study
 
 def test_the_study_tunes_all_alike_and_reports_other_seeds():
     base = RunConfig(
-        width=1 / 64, train_size=50, batch_size=50, epochs=1, time_steps=2, batch_norm="per-step", device="cpu"
-    )
+        width=1 / 64, train_size=50, batch_size=50, epochs=1, time_steps=2, batch_norm="per-step", device="cpu",
+        schedule="cosine",
+    )  # fmt: skip
     table = study(base, seeds=(0, 1), methods=("BSO", "random threshold"), gammas=(5e-8, 5e-7), steps=(1e-3,))
     runs = final(table)
-    assert runs.groupby(["method", "scored"]).size().tolist() == [2, 2, 2, 2]
+    assert runs.groupby(["method", "scored"]).size().tolist() == [4, 2, 4, 2]
     tried = runs[runs["scored"] == "validation"]
     assert set(tried["seed"]) == {100}
     reported = runs[runs["scored"] == "test"]
