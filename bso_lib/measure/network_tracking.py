@@ -19,6 +19,7 @@ def network_tracking(config: RunConfig, flipper=None, root=None) -> pd.DataFrame
 
     ``tracking``   sum over the epoch's updates of |g_k - M_{k-1}|_1, by the sum of |g_k|_1: 0 for a perfect forecast, 1
                    for that of a momentum that stays 0
+    ``cosine``     mean over the updates of the cosine between g_k and M_{k-1}: the direction, whatever the size
     ``flips``      share of the layer's weights that flip at an update
     ``accuracy``   of the network after the epoch, in percent, on what the config is evaluated on
 
@@ -67,15 +68,17 @@ class _Recorder:
         optimizer.register_step_post_hook(self._after)
 
     def _restart(self):
-        self.missed, self.sizes, self.flipped = (dict.fromkeys(self.layers, 0.0) for _ in range(3))
+        self.missed, self.sizes, self.cosines, self.flipped = (dict.fromkeys(self.layers, 0.0) for _ in range(4))
         self.updates = 0
 
     def _before(self, optimizer, args, kwargs):
         self.old = {name: p.detach().clone() for name, p in self.layers.items()}
         for name, p in self.layers.items():
-            momentum = optimizer.state[p].get("momentum", 0.0)
-            self.missed[name] += (p.grad - momentum).abs().sum()
-            self.sizes[name] += p.grad.abs().sum()
+            g = p.grad.double()  # squares of 1e-8 and less
+            momentum = optimizer.state[p].get("momentum", torch.zeros_like(p)).double()
+            self.missed[name] += (g - momentum).abs().sum()
+            self.sizes[name] += g.abs().sum()
+            self.cosines[name] += (g * momentum).sum() / (g.norm() * momentum.norm()).clamp_min(1e-300)
 
     def _after(self, optimizer, args, kwargs):
         self.updates += 1
@@ -87,6 +90,7 @@ class _Recorder:
             {
                 "layer": name,
                 "tracking": float(self.missed[name] / self.sizes[name]),
+                "cosine": float(self.cosines[name]) / self.updates,
                 "flips": float(self.flipped[name]) / (self.updates * p.numel()),
             }
             for name, p in self.layers.items()

@@ -44,7 +44,9 @@ def final(table: pd.DataFrame) -> pd.DataFrame:
     """Return a row per run: the accuracy after its last epoch, and means over layers and epochs of the rest."""
     keys = ["method", "scored", "schedule", "gamma", "step", "seed"]
     runs = table.sort_values("epoch").groupby(keys, sort=False)
-    return runs.agg(accuracy=("accuracy", "last"), tracking=("tracking", "mean"), flips=("flips", "mean")).reset_index()
+    return runs.agg(
+        accuracy=("accuracy", "last"), tracking=("tracking", "mean"), cosine=("cosine", "mean"), flips=("flips", "mean")
+    ).reset_index()
 
 
 def study(base: RunConfig = BASE, seeds=(0, 1, 2), methods=METHODS, gammas=GAMMAS, steps=STEPS) -> pd.DataFrame:

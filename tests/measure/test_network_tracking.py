@@ -31,6 +31,8 @@ def test_it_is_the_run(config, method):
     assert table["flips"].between(0, 1).all()
     assert table["flips"].sum() > 0
     assert (table["tracking"] > 0).all()
+    assert table["cosine"].abs().max() < 1
+    assert (table["cosine"] != 0).all()
 
 
 def test_another_optimizer_keeps_the_schedule(config):
@@ -41,5 +43,6 @@ def test_another_optimizer_keeps_the_schedule(config):
 def test_before_the_first_update_momentum_predicts_nothing(config):
     one = network_tracking(replace(config, train_size=50, epochs=1, time_steps=1))
     assert one["tracking"].tolist() == [1.0] * len(one)
+    assert one["cosine"].tolist() == [0.0] * len(one)
     with pytest.raises(ValueError, match=r"method='fp'.*must be bso or t-bso"):
         network_tracking(replace(config, method="fp"))

@@ -200,7 +200,7 @@ def sequence(kind, d, rounds, seed):
         total = torch.zeros(d, dtype=torch.float64)
         for k in range(rounds):
             mean = (-total / math.sqrt(2 * k / d)).clamp(-1, 1) if k else total
-            c[k] = torch.where(mean < 0, -1.0, 1.0) / math.sqrt(d)
+            c[k] = torch.where(mean < 0, -1.0, 1.0).double() / math.sqrt(d)
             total += c[k]
     return c[:, None]
 
