@@ -9,15 +9,18 @@ candidates stay in the table: they are the cases over which to ask whether the t
 
 import argparse
 import itertools
+import platform
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import pandas as pd
+import torch
 from tqdm import tqdm
 
 from bso_lib.data.stored import write_atomically
 from bso_lib.experiment.config import RunConfig
+from bso_lib.experiment.machine import digits_depend_on
 from bso_lib.measure.network_tracking import network_tracking
 from bso_lib.regret.random_threshold import RandomThreshold
 
@@ -37,7 +40,8 @@ def track(method: str, base: RunConfig, gamma: float, step: float) -> pd.DataFra
     coin = partial(RandomThreshold, gamma=gamma, beta=1 - step, seed=base.seed)
     table = network_tracking(config, coin if method == "random threshold" else None)
     settings = {"gamma": gamma, "step": step, "seed": base.seed, "scored": base.evaluate_on, "schedule": base.schedule}
-    return table.assign(method=method, **settings)
+    where = {"machine": str(digits_depend_on("cpu")), "torch": torch.__version__, "python": platform.python_version()}
+    return table.assign(method=method, **settings, **where)
 
 
 def final(table: pd.DataFrame) -> pd.DataFrame:
