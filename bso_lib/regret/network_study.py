@@ -47,7 +47,7 @@ def track(method: str, base: RunConfig, gamma: float, step: float) -> pd.DataFra
 def final(table: pd.DataFrame) -> pd.DataFrame:
     """Return a row per run: the accuracy after its last epoch, and means over layers and epochs of the rest."""
     keys = ["method", "scored", "schedule", "gamma", "step", "seed"]
-    runs = table.sort_values("epoch").groupby(keys, sort=False)
+    runs = table.sort_values("epoch", kind="stable").groupby(keys, sort=False)
     return runs.agg(
         accuracy=("accuracy", "last"), tracking=("tracking", "mean"), cosine=("cosine", "mean"), flips=("flips", "mean")
     ).reset_index()
