@@ -82,7 +82,7 @@ $(BUILD)/%.ipynb: notebooks/%.ipynb notebooks/profiles/$(PROFILE).yaml notebooks
 $(BUILD)/04-how-accurate.ipynb $(BUILD)/05-more-time-steps.ipynb $(BUILD)/09-flips.ipynb $(BUILD)/12-fast-and-small.ipynb: notebooks/tuning/fashion-mini.csv
 $(BUILD)/07-speech.ipynb: notebooks/tuning/spoken-mini.csv
 $(BUILD)/10-events.ipynb: notebooks/tuning/fashion-events.csv
-$(BUILD)/14-same-digits.ipynb: notebooks/evidence/arithmetic.csv
+$(BUILD)/14-same-digits.ipynb: notebooks/evidence/arithmetic.csv notebooks/evidence/machines.csv
 $(BUILD)/15-regret-rates.ipynb: notebooks/evidence/random-threshold.csv
 $(BUILD)/12-fast-and-small.ipynb: $(wildcard figures/bench/rivals.csv)
 
@@ -110,7 +110,7 @@ dry-run/%:
 	@$(shared_cores) DRY_RUN=1 $(RUN) notebooks/run.py $* --profile paper
 
 test: env ## pass the tests, the notebooks' outputs (nbval) included
-	OMP_NUM_THREADS=1 $(RUN) -m pytest --numprocesses 2 --dist loadfile
+	OMP_NUM_THREADS=1 GOMP_SPINCOUNT=1000 $(RUN) -m pytest --numprocesses 2 --dist loadfile
 
 lint: env ## check the style
 	$(RUN) -m ruff check .

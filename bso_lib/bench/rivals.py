@@ -20,6 +20,7 @@ from bso_lib.training import train_batch
 OURS = "T-BSO, plain"
 PACKED = "T-BSO, packed"
 EXACT = "T-BSO, exact"
+EXACT_PACKED = "T-BSO, exact, packed"
 COMPILED = "T-BSO, plain, compiled"
 GRAPHED = "T-BSO, plain, CUDA graph"
 TWO_FORWARD = "two forward passes"
@@ -68,6 +69,7 @@ def contestants(width=1.0) -> dict[str, Callable]:
         OURS: _ours(width),
         PACKED: _ours(width, packed="float32"),
         EXACT: _ours(width, arithmetic="exact"),
+        EXACT_PACKED: _ours(width, packed="float32", arithmetic="exact"),
         f"{OURS}, bfloat16": _ours(width, half),
         f"{PACKED}, bfloat16": _ours(width, half, packed=half),
     }

@@ -85,8 +85,8 @@ def _scale_and_shift(z, scale, shift, y, threads):
         _scale_and_shift_of(share(z, part, threads), scale, shift, share(y, part, threads))
 
 
-def scale_and_shift(z, scale, shift):
-    y = torch.empty_like(z, dtype=torch.float32)
+def scale_and_shift(z, scale, shift, out=None):
+    y = torch.empty_like(z, dtype=torch.float32) if out is None else out
     threads, k, (z, out) = as_arrays(z, y)
     _scale_and_shift(z, _tiled(scale, k), _tiled(shift, k), out, threads)
     return y

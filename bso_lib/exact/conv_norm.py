@@ -109,7 +109,7 @@ class _ConvNorm(torch.autograd.Function):
             grad_x = conv.input_gradient(q, presynaptic.shape, weight, unit)
         if ctx.needs_input_grad[4] or ctx.ticket is not None:
             found = total(conv.weight_gradient(q, presynaptic, ctx.a_unit, weight, magnitudes, ctx.key.t))
-            grad_weight = (found * (unit * ctx.a_unit)).float()
+            grad_weight = found.mul_(unit * ctx.a_unit).float()
             if conv.packed:
                 conv.finish(weight, grad_weight, ctx.key.t)
                 grad_weight = None
@@ -283,7 +283,8 @@ class _ExactNorm:
         bits = conv.output_bits if conv.of_whole else _REAL_BITS
         mean, var, _ = self.running
         scale, shift = self.scale_and_shift(mean.double(), var.double(), 24 - bits, self.weight, self.bias)
-        return like(z, passes_on(z.device.type).scale_and_shift(matrix(z), scale * unit, shift))
+        rows = matrix(z).contiguous()
+        return like(z, passes_on(z.device.type).scale_and_shift(rows, scale * unit, shift, out=rows))
 
 
 class ExactBatchNorm2d(_ExactNorm, nn.BatchNorm2d):

@@ -6,6 +6,7 @@ against the clock. Only where sums are right and sooner there than in float32 ar
 """
 
 import functools
+import math
 import time
 
 import torch
@@ -15,6 +16,7 @@ from bso_lib.exact import kernels
 from bso_lib.exact.kernels import PLANE, Geometry
 
 _SMALL = 127  # what an int8 holds
+_UNFOLDED = 2**23  # bytes of windows that are written out at a time
 
 
 def has_instructions() -> bool:
@@ -47,14 +49,20 @@ def _convolve8(x, x_zero, w, w_scale, geometry):
 
 def weight_gradient8(q, a, kernel_size, geometry):
     """Return the gradient of the weight, float64, for ``q`` and ``a``, int8; stride 1."""
+    each = max(1, a[0].numel() * math.prod(kernel_size))
+    parts = zip(*(x.split(max(1, _UNFOLDED // each)) for x in (q, a)), strict=True)
+    found = functools.reduce(torch.Tensor.add_, (_by_windows(*part, kernel_size, geometry) for part in parts))
+    return found.view(q.shape[1], *kernel_size, -1).permute(0, 3, 1, 2).double()
+
+
+def _by_windows(q, a, kernel_size, geometry):
     (rows, columns), (top, left) = kernel_size, geometry.padding
     padded = F.pad(a.permute(0, 2, 3, 1), (0, 0, left, left, top, top))
     height, width = q.shape[2:]
     windows = [padded[:, i : i + height, j : j + width] for i in range(rows) for j in range(columns)]
     unfolded = torch.stack(windows, 3).reshape(-1, rows * columns * a.shape[1])
     upstream = q.permute(0, 2, 3, 1).reshape(-1, q.shape[1]).t().contiguous()
-    found = torch._int_mm(upstream, unfolded)
-    return found.view(q.shape[1], rows, columns, -1).permute(0, 3, 1, 2).double()
+    return torch._int_mm(upstream, unfolded)
 
 
 def convolve(x, w, geometry):

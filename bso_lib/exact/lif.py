@@ -58,6 +58,7 @@ class _Spike(torch.autograd.Function):
         ctx.save_for_backward(potential)
         spikes = torch.ge(potential, threshold).view(torch.uint8)
         ctx.mark_non_differentiable(spikes)
+        ctx.set_materialize_grads(False)  # no zeros for what has no gradient
         return graph_of(spikes), spikes
 
     @staticmethod
@@ -80,6 +81,7 @@ class _Step(torch.autograd.Function):
         ctx.threshold, ctx.table = threshold, table
         ctx.save_for_backward(potential)
         ctx.mark_non_differentiable(*(x for x in (spikes, potential, trace) if x is not None))
+        ctx.set_materialize_grads(False)
         return graph_of(spikes), spikes, potential, trace
 
     @staticmethod
@@ -104,8 +106,7 @@ class ExactLIF(LIF):
         if previous is None or not self.online:
             potential = current if previous is None else torch.add(current, self.membrane, alpha=self.decay)
             graph, spikes = _Spike.apply(potential, self.threshold, table)
-            self.potential = potential.detach() if self.online else potential
-            trace = spikes << TRACE_BITS
+            self.potential, trace = potential.detach() if self.online else potential, None
         else:
             carried = self.trace if self.trace_kind == "ottt" else None
             graph, spikes, self.potential, trace = _Step.apply(
@@ -113,7 +114,10 @@ class ExactLIF(LIF):
             )
         if not self.online or self.trace_kind == "none" or not torch.is_grad_enabled():
             return WholeSpikes(graph, spikes)
-        self.trace = trace if self.trace_kind == "ottt" else self._ndot_trace(spikes.float(), previous)
+        if self.trace_kind == "ottt":
+            self.trace = spikes << TRACE_BITS if trace is None else trace
+        else:
+            self.trace = self._ndot_trace(spikes.float(), previous)
         return WholeSpikes(graph, spikes, self.trace)
 
     @torch.no_grad()

@@ -54,9 +54,9 @@ def short_moments(z):
     return short, moments(short)
 
 
-def scale_and_shift(z, scale, shift):
-    """Return z * scale + shift; ``scale``, ``shift`` (C,)."""
-    return z * scale + shift
+def scale_and_shift(z, scale, shift, out=None):
+    """Return z * scale + shift, float32; ``scale``, ``shift`` (C,). ``out``: where to write it, such as ``z``."""
+    return torch.mul(z, scale, out=out).add_(shift)
 
 
 def fire(current, before, trace, decay, threshold):

@@ -16,6 +16,7 @@ from scipy import stats
 
 from bso_lib.data.stored import write_atomically
 from bso_lib.experiment.config import ARITHMETICS, RunConfig
+from bso_lib.experiment.machine import processor
 from bso_lib.experiment.run import run
 from bso_lib.sweep.comparison import method_config
 from bso_lib.sweep.tuning import best_settings
@@ -42,6 +43,7 @@ def compare(base: RunConfig, settings: pd.DataFrame, seeds, arithmetics, out: Pa
                 row = {"method": label, "arithmetic": arithmetic, "seed": seed, "accuracy": result.accuracy}
                 row |= {"conditions": result.config.conditions(), "checksum": result.checksum}
                 row |= {name: result.provenance[name] for name in ("device", "seconds", "torch", "python")}
+                row["processor"] = processor()
                 table = pd.concat([table, pd.DataFrame([row])]) if len(table) else pd.DataFrame([row])
                 table = table.sort_values(_SAME)
                 write_atomically(out, table.to_csv(index=False, lineterminator="\n").encode())

@@ -17,6 +17,7 @@ import pandas as pd
 
 from bso_lib.data.stored import write_atomically
 from bso_lib.experiment.config import WEIGHTS, RunConfig
+from bso_lib.experiment.machine import processor
 from bso_lib.sweep.arithmetic import LABELS, base_config
 from bso_lib.sweep.comparison import method_config
 from bso_lib.sweep.launch import launch
@@ -51,12 +52,14 @@ MACHINES = {
     "two processes": Machine(processes=2),
 }
 EVIDENCE = {
-    "two threads, SSE, packed": Machine(2, "SSE", packed=True),
+    "two threads": MACHINES["two threads"],
     "one thread, packed": Machine(packed=True),
-    "two processes, SSE": Machine(instructions="SSE", processes=2),
-    "two processes of two threads": Machine(2, "AVX2", processes=2),
+    "one thread, AVX2, packed": Machine(instructions="AVX2", packed=True),
+    "two processes": MACHINES["two processes"],
+    "two processes of two threads, AVX2": Machine(2, "AVX2", processes=2),
     "four processes": Machine(processes=4),
-    "four processes, SSE": Machine(instructions="SSE", processes=4),
+    "four processes, AVX2": Machine(instructions="AVX2", processes=4),
+    "two threads, SSE, packed": Machine(2, "SSE", packed=True),
 }
 
 
@@ -79,7 +82,7 @@ def collect(configs: Mapping[str, RunConfig], machines: Mapping[str, Machine], o
             result, checksum = play(config, machine)
             row = {"method": label, "machine": name, **machine._asdict(), "accuracy": result.accuracy}
             row |= {"seed": config.seed, "checksum": checksum, "conditions": config.conditions()}
-            row |= {key: result.provenance[key] for key in ("seconds", "torch", "python")}
+            row |= {key: result.provenance[key] for key in ("seconds", "torch", "python")} | {"processor": processor()}
             table = pd.concat([table, pd.DataFrame([row])]) if len(table) else pd.DataFrame([row])
             write_atomically(out, table.to_csv(index=False, lineterminator="\n").encode())
 

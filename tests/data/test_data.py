@@ -256,3 +256,9 @@ def test_shares_are_cut_from_the_very_batches_of_one_process():
         assert torch.equal(torch.cat([part[0] for part in parts]), images)
         assert torch.equal(torch.cat([part[1] for part in parts]), labels)
         assert parts[0][0].is_contiguous(memory_format=torch.channels_last)
+
+
+def test_a_made_set_with_other_bytes_is_told(monkeypatch, tmp_path):
+    monkeypatch.setattr("bso_lib.data.load_spoken_mini", lambda root: (random_split(), random_split()))
+    with pytest.warns(UserWarning, match="spoken-mini came out with other bytes"):
+        load_dataset("spoken-mini", tmp_path)
