@@ -46,7 +46,8 @@ shared_cores = $(if $(filter -j%,$(MAKEFLAGS)),GOMP_SPINCOUNT=1000)
 
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help env lab reproduce notebooks dry-run test lint bench tune arithmetic machines coin checksum clean FORCE
+.PHONY: help env lab reproduce notebooks dry-run test lint bench tune arithmetic machines coin checksum gpu-check clean \
+    FORCE
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -139,6 +140,9 @@ coin: env ## train a small network with a random threshold again, beside BSO and
 
 checksum: env ## compute one fixed exact run and print its SHA-256, the one in README on every machine
 	@$(RUN) -m bso_lib.experiment.checksum
+
+gpu-check: env ## show in five minutes what only a GPU can: CUDA tests, memory, speed, the same bits (build/gpu-check.md)
+	$(RUN) -m bso_lib.bench.gpu_check
 
 clean: ## delete what is built: build/, figures/quick, figures/teaching (not the environment)
 	rm -rf build figures/quick figures/teaching
