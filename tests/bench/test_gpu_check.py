@@ -4,12 +4,15 @@ import json
 import re
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
+import pandas as pd
 import pytest
 import torch
 
 from bso_lib.bench import gpu_check
 from bso_lib.bench.gpu_check import CHECKS, SCALES, check_all, hold, main, outcome, report, run_check
+from bso_lib.bench.rivals import GRAPHED
 from bso_lib.data import stored
 
 TITLES = [title for title, *_ in CHECKS.values()]
@@ -65,6 +68,50 @@ def test_a_part_that_fails_is_a_line_and_the_next_part_runs(monkeypatch, capsys)
     assert lines[2].startswith("two lines: RuntimeError: ")
     assert lines[3] == "prints: on cpu"
     assert not any("\n" in line for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("device", "reported", "expected"),
+    [
+        ("cuda", [("setup", "passed"), ("call", "passed")], (True, "1 passed, 0 skipped")),
+        ("cpu", [("setup", "skipped")], (True, "0 passed, 1 skipped")),
+        ("cuda", [("setup", "skipped")], (False, "0 passed, 1 skipped")),
+        ("cuda", [("call", "failed")], (False, "0 passed, 0 skipped, failed: test_a")),
+        ("cuda", [("setup", "failed")], (False, "0 passed, 0 skipped, failed: test_a")),
+        ("cuda", [], (False, "pytest ended with status 5")),
+    ],
+)
+def test_tests_that_are_skipped_on_a_gpu_have_not_passed(device, reported, expected, monkeypatch):
+    def run(command, plugins):
+        for when, result in reported:
+            report = SimpleNamespace(when=when, outcome=result, passed=result == "passed", nodeid="tests/a.py::test_a")
+            plugins[0].pytest_runtest_logreport(report)
+        return 5 if not reported else int(reported[-1][1] == "failed")
+
+    monkeypatch.setattr(pytest, "main", run)
+    ((title, part),) = CHECKS["tests"][1](device, SCALES["tiny"])
+    assert outcome(title, part) == (expected[0], f"tests/test_cuda.py: {expected[1]}")
+
+
+def test_the_runs_must_agree_to_the_bit(monkeypatch):
+    def run(config, progress):
+        history = pd.DataFrame({"train_loss": [2.0, 1.0], "accuracy": [10.0, losses.pop()]})
+        return SimpleNamespace(checksum=checksums.pop(), history=history)
+
+    monkeypatch.setattr(gpu_check.experiments, "run", run)
+    part = next(CHECKS["runs"][1]("cuda", SCALES["tiny"]))
+    monkeypatch.setattr(gpu_check, "replace", lambda config, **changes: config)  # "cuda" is refused here
+    checksums, losses = ["b", "a"], [20.0, 20.0]
+    assert outcome(*part) == (False, f"{part[0]}: SHA-256 on the CPU a, on cuda b")
+    checksums, losses = ["a", "a"], [20.0, 30.0]
+    assert outcome(*part) == (False, f"{part[0]}: SHA-256 a on both, but another loss or accuracy in an epoch")
+
+
+def test_a_gpu_also_replays_a_graph():
+    on_cpu, on_gpu = (
+        [title for title, _ in CHECKS["benchmark"][1](where, SCALES["full"])] for where in ("cpu", "cuda")
+    )
+    assert on_gpu == [*on_cpu, GRAPHED]
 
 
 @pytest.mark.parametrize(
