@@ -7,6 +7,19 @@ from torch import nn
 from bso_lib.traced import Spikes, traced_conv2d, traced_linear
 
 
+def require_whole(least: int = 1, **values):
+    """Raise ValueError, in one line, for the first of ``values`` that is not a whole number of at least ``least``."""
+    for name, value in values.items():
+        if isinstance(value, bool) or not isinstance(value, int) or value < least:
+            raise ValueError(f"{name}={value!r}: must be a whole number, at least {least}")
+
+
+def _require_pair(name, value, least):
+    pair = value if isinstance(value, tuple | list) else (value, value)
+    if len(pair) != 2 or any(isinstance(v, bool) or not isinstance(v, int) or v < least for v in pair):
+        raise ValueError(f"{name}={value!r}: must be a whole number, at least {least}, or two of them")
+
+
 def grid_sign(x: torch.Tensor) -> torch.Tensor:
     """Return the nearest point of the grid {-1, +1}^d: sign(x) with sign(0) = +1, same shape and type."""
     return torch.where(x >= 0, 1.0, -1.0).to(x.dtype)
@@ -42,12 +55,20 @@ def ste_sign(latent: torch.Tensor, clip: bool = True) -> torch.Tensor:
 class TracedConv2d(nn.Conv2d):
     """A real-valued conv without bias, ``nn.Conv2d``'s arguments; takes a tensor or :class:`Spikes`, returns a tensor.
 
-    Raises ValueError for padding given as a string, which the trace gradient does not cover.
+    Raises ValueError for a size that is no whole number, and for padding given as a string, which the trace gradient
+    does not cover.
     """
 
     def __init__(self, in_channels, out_channels, kernel_size, stride=1, padding=0, dilation=1, groups=1):
         if isinstance(padding, str):
             raise ValueError(f"padding={padding!r}: give the number of pixels")
+        require_whole(in_channels=in_channels, out_channels=out_channels, groups=groups)
+        for name, value, least in (
+            ("kernel_size", kernel_size, 1), ("stride", stride, 1), ("padding", padding, 0), ("dilation", dilation, 1),
+        ):  # fmt: skip
+            _require_pair(name, value, least)
+        if in_channels % groups or out_channels % groups:
+            raise ValueError(f"groups={groups!r}: must divide in_channels={in_channels}, out_channels={out_channels}")
         super().__init__(in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias=False)
 
     def used_weight(self):
@@ -92,9 +113,10 @@ class TracedLinear(nn.Linear):
 
 
 class BinaryLinear(TracedLinear):
-    """A linear layer without bias on {-1, +1}; train it with BSO or TBSO."""
+    """A linear layer without bias on {-1, +1}; train it with BSO or TBSO. Raises ValueError for no whole size."""
 
     def __init__(self, in_features, out_features):
+        require_whole(in_features=in_features, out_features=out_features)
         super().__init__(in_features, out_features, bias=False)
 
     def reset_parameters(self):

@@ -1,5 +1,8 @@
 """The networks of the paper, and small ones for teaching."""
 
+import math
+from numbers import Real
+
 from torch import nn
 
 from bso_lib.layers import (
@@ -11,6 +14,7 @@ from bso_lib.layers import (
     TimeStepBatchNorm2d,
     TracedConv2d,
     TracedLinear,
+    require_whole,
 )
 from bso_lib.neurons import LIF
 
@@ -33,23 +37,17 @@ class SpikingNet(nn.Sequential):
 
 
 def _check(name, value, allowed):
-    if value not in allowed:
+    if value not in tuple(allowed):
         raise ValueError(f"{name}={value!r}: must be one of {', '.join(map(str, allowed))}")
-
-
-def _check_positive(**values):
-    for name, value in values.items():
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise ValueError(f"{name}={value!r}: must be a whole number, at least 1")
 
 
 def _check_arguments(num_classes, in_channels, width, weights, batch_norm, time_steps):
     _check("weights", weights, CONVS)
     _check("batch_norm", batch_norm, BATCH_NORMS)
-    _check_positive(num_classes=num_classes, in_channels=in_channels)
+    require_whole(num_classes=num_classes, in_channels=in_channels)
     if batch_norm == "per-step" or time_steps is not None:
-        _check_positive(time_steps=time_steps)
-    if not width > 0 or int(64 * width) < 1:
+        require_whole(time_steps=time_steps)
+    if not (isinstance(width, Real) and 1 / 64 <= width < math.inf):
         raise ValueError(f"width={width!r}: must be at least 1/64, so that every layer keeps a channel")
 
 
@@ -127,7 +125,7 @@ def spiking_mlp(in_features, hidden=64, num_classes=10, weights="binary", trace=
     runs on a single sample.
     """
     _check("weights", weights, LINEARS)
-    _check_positive(in_features=in_features, hidden=hidden, num_classes=num_classes)
+    require_whole(in_features=in_features, hidden=hidden, num_classes=num_classes)
     middle = TracedLinear(hidden, hidden, bias=False) if weights == "real" else LINEARS[weights](hidden, hidden)
     return SpikingNet(
         nn.Flatten(),
@@ -138,7 +136,12 @@ def spiking_mlp(in_features, hidden=64, num_classes=10, weights="binary", trace=
 
 
 def split_parameters(model: nn.Module):
-    """Return (binary, real): the +-1 weights, for BSO or TBSO, and all other parameters, for any usual optimizer."""
+    """Return (binary, real): the +-1 weights, for BSO or TBSO, and all other parameters, for any usual optimizer.
+
+    Raises TypeError for what is no ``torch.nn.Module``.
+    """
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"model={type(model).__name__}: must be a torch.nn.Module")
     binary = [module.weight for module in model.modules() if isinstance(module, BINARY_LAYERS)]
     ids = {id(p) for p in binary}
     return binary, [p for p in model.parameters() if id(p) not in ids]

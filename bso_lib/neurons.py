@@ -1,6 +1,7 @@
 """Leaky integrate-and-fire neurons, with the presynaptic trace that online training needs."""
 
 import math
+from numbers import Real
 
 import torch
 from torch import nn
@@ -37,10 +38,12 @@ class LIF(nn.Module):
         super().__init__()
         if trace not in TRACES:
             raise ValueError(f"trace={trace!r}: must be one of {', '.join(TRACES)}")
-        if not 0 <= decay <= 1:
+        if not isinstance(online, bool):
+            raise ValueError(f"online={online!r}: must be True or False")
+        if not (isinstance(decay, Real) and 0 <= decay <= 1):
             raise ValueError(f"decay={decay!r}: must be in [0, 1]")
         for name, value in (("threshold", threshold), ("alpha", alpha)):
-            if not 0 < value < math.inf:
+            if not (isinstance(value, Real) and 0 < value < math.inf):
                 raise ValueError(f"{name}={value!r}: must be a finite number above 0")
         self.trace_kind = trace
         self.online = online

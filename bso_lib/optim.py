@@ -18,6 +18,7 @@ No other buffer exists: there is no latent weight, and M is the only real number
 """
 
 import math
+from numbers import Real
 
 import torch
 from torch.optim import Optimizer
@@ -99,11 +100,19 @@ class _GridOptimizer(Optimizer):
             raise
 
     def _check_group(self, group):
-        if not (group["gamma"] >= 0 and math.isfinite(group["gamma"])):
-            raise ValueError(f"gamma={group['gamma']!r}: must be a finite number, at least 0")
+        for name in group.keys() - self.defaults.keys() - {"params", "param_names", "initial_lr"}:
+            raise ValueError(f"a param group has {name!r}: must be one of params, {', '.join(self.defaults)}")
+        for name in ("gamma", "eps", "lr"):
+            if name in group and not _is_number(group[name]):
+                raise ValueError(f"{name}={group[name]!r}: must be a finite number, at least 0")
         for name in self.decays:
-            if not 0 <= group[name] < 1:
+            if not _is_number(group[name], below=1):
                 raise ValueError(f"{name}={group[name]!r}: must be in [0, 1)")
+        for name in ("capturable", "exact"):
+            if not isinstance(group[name], bool):
+                raise ValueError(f"{name}={group[name]!r}: must be True or False")
+        if len(set(group["params"])) < len(group["params"]):
+            raise ValueError("a parameter is given twice: it would be updated twice, give each once")
         self._check_grid(group["params"])
 
     def _check_grid(self, parameters):
@@ -174,9 +183,17 @@ def _in_memory_order(x):
     return x.permute(0, 2, 3, 1).flatten() if x.is_contiguous(memory_format=torch.channels_last) else x
 
 
+def _is_number(value, least=0.0, below=math.inf):
+    """Return whether ``value`` is a number with least <= value < below: no text, no bool, no NaN."""
+    number = isinstance(value, Real | torch.Tensor) and not isinstance(value, bool)
+    return number and bool(least <= value < below)
+
+
 def _closure_loss(closure):
     if closure is None:
         return None
+    if not callable(closure):
+        raise TypeError(f"closure={closure!r}: must be a function that returns the loss, or None")
     with torch.enable_grad():
         return closure()
 
@@ -227,8 +244,6 @@ class TBSO(_GridOptimizer):
     ):
         if isinstance(time_steps, bool) or not isinstance(time_steps, int) or time_steps < 1:
             raise ValueError(f"time_steps={time_steps!r}: must be a whole number, at least 1")
-        if not eps >= 0:
-            raise ValueError(f"eps={eps!r}: must be at least 0")
         self.time_steps = time_steps
         options = {"gamma": gamma, "beta1": beta1, "beta2": beta2, "eps": eps, "lr": 1.0}
         super().__init__(params, options | {"capturable": capturable, "exact": exact})
@@ -243,10 +258,11 @@ class TBSO(_GridOptimizer):
         return second_moment_(v, G, group["beta2"], self._mean_over)
 
     @torch.no_grad()
-    def step(self, closure=None, *, t):
+    def step(self, closure=None, *, t=None):
         """Update M and v[t] and flip, with the gradient of time step ``t``; returns the closure's loss, if given."""
         if isinstance(t, bool) or not isinstance(t, int) or not 0 <= t < self.time_steps:
-            raise ValueError(f"t={t!r}: must be a whole number from 0 to time_steps - 1 = {self.time_steps - 1}")
+            last = self.time_steps - 1
+            raise ValueError(f"t={t!r}: must be a whole number from 0 to time_steps - 1 = {last}, as in step(t=0)")
         loss = _closure_loss(closure)
         for group, W, state in self._updates():
             self._update(group, W, state, t)

@@ -181,8 +181,10 @@ def packed_layers(model: nn.Module) -> list[PackedLayer]:
 def pack(model: nn.Module) -> nn.Module:
     """Return a copy of ``model`` whose binary layers store bits.
 
-    Raises ValueError if there is no binary layer.
+    Raises ValueError if there is no binary layer, TypeError for what is no ``torch.nn.Module``.
     """
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"model={type(model).__name__}: must be a torch.nn.Module")
     kinds = {BinaryConv2d: PackedConv2d, BinaryLinear: PackedLinear}
     packed = _converted(model, lambda layer: kinds[type(layer)](layer) if type(layer) in kinds else None)
     if not packed_layers(packed):

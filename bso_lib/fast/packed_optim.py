@@ -172,8 +172,10 @@ class PackedTBSO(_InBackward, TBSO):
         super().__init__(self._attach(model, momentum_dtype, seed), time_steps, gamma, beta1, beta2, eps, exact=exact)
         self._take_over()
 
-    def step(self, closure=None, *, t):
+    def step(self, closure=None, *, t=None):
         """Close time step ``t``, as :meth:`PackedBSO.step`; raises ValueError if the backward pass was of another."""
+        if t is None:
+            raise ValueError("t=None: must be the time step of the backward pass, as in step(t=0)")
         loss = None if closure is None else closure()
         others = self._times - {t}
         self.zero_grad()
