@@ -6,10 +6,12 @@ from pathlib import Path
 
 from bso_lib.data.events import load_dvs_cifar10, load_fashion_events
 from bso_lib.data.images import DatasetMissing, Split, load_fashion_mini, load_torchvision
+from bso_lib.data.refusals import did_you_mean
 from bso_lib.data.registry import FACTS, MADE, random_splits
 from bso_lib.data.speech_commands import load_speech_commands
 from bso_lib.data.spoken_mini import load_spoken_mini
 from bso_lib.data.stored import content_checksum
+from bso_lib.layers import require_whole
 
 __all__ = [
     "DATASETS", "FACTS", "DatasetMissing", "Split", "data_root", "load_dataset", "load_validation", "random_splits",
@@ -20,6 +22,8 @@ DATASETS = tuple(FACTS)
 
 def data_root(root=None) -> Path:
     """Return where data sets lie: ``root``, else $BSO_DATA, else ~/.cache/bso-data."""
+    if not (root is None or isinstance(root, str | os.PathLike)):
+        raise TypeError(f"root={root!r}: must be the path of a folder, or None")
     return Path(root or os.environ.get("BSO_DATA") or Path.home() / ".cache" / "bso-data").expanduser()
 
 
@@ -29,10 +33,13 @@ def load_dataset(name: str, root=None, download: bool = False, frames: int = 10)
     fashion-mini and spoken-mini are part of the package, and fashion-events is simulated from the first; the others are
     read from files under :func:`data_root`, and fetched there first only if ``download`` (imagenet has to be put there
     by hand). ``frames``: into how many the recordings of an event set are divided; images stay single. Raises
-    ValueError for an unknown name, :class:`DatasetMissing` if there are no files.
+    ValueError for an unknown name or number of frames, :class:`DatasetMissing` if there are no files.
     """
     if name not in DATASETS:
-        raise ValueError(f"dataset={name!r}: must be one of {', '.join(DATASETS)}")
+        hint = did_you_mean(name, DATASETS)
+        raise ValueError(f"dataset={name!r}: must be one of {', '.join(DATASETS)}{hint}")
+    require_whole(frames=frames)
+    data_root(root)  # a root that is none is refused also where nothing is read from it
     if name == "fashion-mini":
         return load_fashion_mini()
     if name == "fashion-events":

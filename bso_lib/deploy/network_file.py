@@ -15,6 +15,7 @@ All others, the running statistics included, are stored as they are. The checksu
 import hashlib
 import json
 import math
+import os
 from pathlib import Path
 
 import torch
@@ -65,6 +66,7 @@ def save_packed(model: nn.Sequential, path, latent_as_signs: bool = False):
     training as it did. Raises ValueError for a latent network otherwise, a binary weight off {-1, +1} or another type
     than float32, TypeError for a model that is not a sequence of known layers and shortcuts.
     """
+    path = _path(path)
     layers = describe(model)
     latent = next((name for name, layer in model.named_modules() if type(layer) in DEPLOYED_AS), None)
     if latent is not None and not latent_as_signs:
@@ -85,7 +87,7 @@ def save_packed(model: nn.Sequential, path, latent_as_signs: bool = False):
     digest = hashlib.sha256(content).hexdigest()
     content = content.replace(_NO_DIGEST.encode(), digest.encode(), 1)
     _read(path, content)  # what cannot be read again is not written
-    write_atomically(Path(path), content)
+    write_atomically(path, content)
 
 
 def _stored(layer, described):
@@ -109,7 +111,16 @@ def load_packed(path) -> nn.Sequential:
     It trains on as any other does. No code is unpickled. Raises :class:`PackedFileError` for a file that is damaged,
     cut short, not written by :func:`save_packed`, or of a newer format; FileNotFoundError if there is none.
     """
-    return _read(path, Path(path).read_bytes())
+    path = _path(path)
+    return _read(path, path.read_bytes())
+
+
+def _path(path):
+    if not isinstance(path, str | os.PathLike):
+        raise TypeError(f"path={path!r}: must be the path of a file")
+    if Path(path).is_dir():
+        raise PackedFileError(f"{path} is a folder: must be a file that save_packed wrote or writes")
+    return Path(path)
 
 
 def _read(path, content):

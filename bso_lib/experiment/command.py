@@ -12,7 +12,8 @@ import sys
 from dataclasses import fields
 from pathlib import Path
 
-from bso_lib.experiment.config import RunConfig
+from bso_lib.data.refusals import OneLineParser
+from bso_lib.experiment.config import RunConfig, require_fields
 from bso_lib.experiment.ranks import LostRank, check_share, process_group, world, writes
 from bso_lib.experiment.run import RunResult, run
 
@@ -37,10 +38,8 @@ def read_config(path: str | None, pairs: list[str]) -> RunConfig:
         name, equals, text = pair.partition("=")
         if not equals:
             raise ValueError(f"--set {pair}: must be field=value")
+        require_fields([name])
         settings[name] = _value(name, text)
-    for name in settings:
-        if name not in _DEFAULTS:
-            raise ValueError(f"RunConfig has no field {name!r}; it has {', '.join(_DEFAULTS)}")
     return RunConfig(**settings)
 
 
@@ -66,7 +65,7 @@ def result_line(result: RunResult) -> str:
 
 
 def main():
-    parser = argparse.ArgumentParser(
+    parser = OneLineParser(
         prog="python -m bso_lib", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--config", metavar="FILE", help="a JSON object of RunConfig's fields")
@@ -80,7 +79,7 @@ def main():
             result = run(config, arguments.root)
             if writes():
                 print(result_line(result))
-    except (ValueError, FileNotFoundError) as error:
+    except (ValueError, OSError) as error:
         if int(os.environ.get("RANK", 0)) == 0 or world()[1] == 1:
             print(f"bso_lib: {error}", file=sys.stderr)
         sys.exit(2)

@@ -1,12 +1,15 @@
 """RunConfig: everything that decides a run's result, checked when built."""
 
+import functools
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
 
-from bso_lib.data import DATASETS
+from bso_lib.data import DATASETS, FACTS
 from bso_lib.data.images import AUGMENTATIONS
+from bso_lib.data.refusals import did_you_mean
 from bso_lib.models import BATCH_NORMS, MODELS
 from bso_lib.neurons import TRACES
 from bso_lib.training import TRAININGS
@@ -39,6 +42,28 @@ PUBLISHED_CODE = {
 }
 
 
+def require_fields(names: Iterable[str]):
+    """Raise ValueError for the first of ``names`` that is no field of RunConfig, with the nearest one that is."""
+    known = tuple(RunConfig.__dataclass_fields__)
+    for name in names:
+        if name not in known:
+            raise ValueError(f"RunConfig has no field {name!r}; it has {', '.join(known)}{did_you_mean(name, known)}")
+
+
+def _checks_names(cls):
+    """Let ``cls`` say itself which of its keyword arguments is no field, in place of Python."""
+    init = cls.__init__
+
+    @functools.wraps(init)
+    def named(self, *args, **settings):
+        require_fields(settings)
+        init(self, *args, **settings)
+
+    cls.__init__ = named
+    return cls
+
+
+@_checks_names
 @dataclass(frozen=True)
 class RunConfig:
     """Everything that decides a run's result. Wrong values raise one line that names field, value and what is allowed.
@@ -117,6 +142,8 @@ class RunConfig:
     graphed: bool = False
 
     def __post_init__(self):
+        parts = isinstance(self.augment, tuple | list)
+        self._require("augment", parts, f"must be a tuple of any of {', '.join(AUGMENTATIONS)}, such as ('flip',)")
         object.__setattr__(self, "augment", tuple(self.augment))
         if isinstance(self.start_from, dict):  # as dataclasses.asdict and JSON have it
             object.__setattr__(self, "start_from", RunConfig(**self.start_from))
@@ -127,14 +154,21 @@ class RunConfig:
             "device": ("auto", "cpu", "cuda"), "real_schedule": REAL_SCHEDULES, "start": STARTS,
             "eps_place": EPS_PLACES, "sign_of_zero": SIGNS_OF_ZERO, "start_momentum": START_MOMENTA,
         }.items():  # fmt: skip
-            self._require(name, getattr(self, name) in allowed, f"must be one of {', '.join(allowed)}")
+            value = getattr(self, name)
+            if value not in allowed:
+                self._require(name, False, f"must be one of {', '.join(allowed)}{did_you_mean(value, allowed)}")
         for name in self.augment:
-            self._require("augment", name in AUGMENTATIONS, f"must be any of {', '.join(AUGMENTATIONS)}")
+            if name not in AUGMENTATIONS:
+                hint = did_you_mean(name, AUGMENTATIONS)
+                self._require("augment", False, f"must be any of {', '.join(AUGMENTATIONS)}{hint}")
         whole = ["time_steps", "epochs", "batch_size", "step_epochs"]
         for name in whole if self.train_size is None else [*whole, "train_size"]:
             value = getattr(self, name)
             ok = isinstance(value, int) and not isinstance(value, bool) and value >= 1
             self._require(name, ok, "must be a whole number, at least 1")
+        most = FACTS[self.dataset].train_images
+        few = self.train_size is None or self.train_size <= most
+        self._require("train_size", few, f"must be at most {most}, the training images of {self.dataset}")
         for name in ("seed", "snapshot_every"):
             value = getattr(self, name)
             ok = isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**63

@@ -13,7 +13,10 @@ def checkout() -> Path | None:
 
 def dry_run() -> bool:
     """Return whether DRY_RUN is set: runs then take a few steps on random data, and no result of theirs counts."""
-    return os.environ.get("DRY_RUN", "0") not in ("", "0")
+    asked = os.environ.get("DRY_RUN", "0")
+    if asked not in ("", "0", "1"):
+        raise ValueError(f"DRY_RUN={asked!r}: must be 0 or 1")
+    return asked == "1"
 
 
 def dry_folder() -> Path:

@@ -21,7 +21,7 @@ import torch
 from safetensors.torch import load_file
 from tqdm import tqdm
 
-from bso_lib.data import FACTS, load_dataset, load_validation, random_splits
+from bso_lib.data import FACTS, data_root, load_dataset, load_validation, random_splits
 from bso_lib.data.stored import write_atomically
 from bso_lib.experiment.build import build_model
 from bso_lib.experiment.config import RunConfig
@@ -138,6 +138,9 @@ def run(config: RunConfig, root=None, progress: bool = True) -> RunResult:
     (``torchrun -m bso_lib``) do one run together and all return its result. Raises DatasetMissing without data,
     ArithmeticError if training diverges, ValueError if the number of ranks does not divide the batch.
     """
+    if not isinstance(config, RunConfig):
+        raise TypeError(f"config={type(config).__name__}: must be a RunConfig, as in run(RunConfig(method='bso'))")
+    data_root(root)  # refused before anything is written
     if dry_run():
         config = _dry(config)
     folder = runs_folder() / run_key(config)

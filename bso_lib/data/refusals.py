@@ -1,0 +1,29 @@
+"""How the rooms tell what is wrong: the nearest right name, and one line in place of a usage text."""
+
+import argparse
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+def did_you_mean(name, known: Iterable[str]) -> str:
+    """Return "; did you mean 'x'?" with the name of ``known`` that is nearest to ``name``, "" where none is near."""
+    if not isinstance(name, str):
+        return ""
+    by_lower = {each.lower(): each for each in known}
+    near = get_close_matches(name.lower(), by_lower, n=1)
+    return f"; did you mean {by_lower[near[0]]!r}?" if near else ""
+
+
+class OneLineParser(argparse.ArgumentParser):
+    """A parser of command lines that takes no shortened options and says in one line what is wrong, with status 2."""
+
+    def __init__(self, **options):
+        super().__init__(allow_abbrev=False, **options)
+
+    def error(self, message):
+        """Print ``message`` and leave."""
+        options = [option for action in self._actions for option in action.option_strings]
+        _, unknown, names = message.partition("unrecognized arguments: ")
+        self.exit(
+            2, f"{self.prog}: {message}{did_you_mean(names.split()[0], options) if unknown else ''}; see --help\n"
+        )
