@@ -7,8 +7,19 @@ VENV ?= .venv
 RUN := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 
-ifeq ($(filter $(PROFILE),quick laptop paper),)
+ifneq ($(words $(PROFILE)) $(filter-out quick laptop paper,$(PROFILE)),1 )
 $(error PROFILE=$(PROFILE): must be quick, laptop or paper)
+endif
+ifneq ($(words $(VENV)),1)
+$(error VENV=$(VENV): must be one folder, without spaces)
+endif
+ifneq ($(origin PYTHON),file)
+ifeq ($(shell command -v $(firstword $(PYTHON)) 2>/dev/null),)
+$(error PYTHON=$(PYTHON): no such program, name a Python of at least 3.11, as in make PYTHON=python3.12)
+endif
+endif
+ifeq ($(filter $(or $(DRY_RUN),0),0 1),)
+$(error DRY_RUN=$(DRY_RUN): must be 0 or 1)
 endif
 
 # The figures of each notebook; tests/contracts/test_notebooks.py checks this list against what the notebooks save.

@@ -12,6 +12,7 @@ import ast
 import os
 import sys
 from pathlib import Path
+from types import NoneType
 
 import nbformat
 import papermill
@@ -20,6 +21,7 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, DeadKernelError
 from papermill.exceptions import PapermillExecutionError
 
+from bso_lib.data.refusals import OneLineParser, did_you_mean
 from bso_lib.experiment.paths import dry_run
 
 NOTEBOOKS = Path(__file__).parent
@@ -27,29 +29,78 @@ BUILD = NOTEBOOKS.parent / "build"
 PROFILES = ("quick", "laptop", "paper")
 
 
-def parameter_names(notebook: nbformat.NotebookNode) -> list[str]:
-    """Return the names assigned in the cell tagged ``parameters``."""
+def known_notebooks() -> list[str]:
+    """Return the names of all notebooks."""
+    return sorted(path.stem for path in NOTEBOOKS.glob("[0-9][0-9]-*.ipynb"))
+
+
+def parameter_defaults(notebook: nbformat.NotebookNode) -> dict:
+    """Return what the cell tagged ``parameters`` assigns; None for what is no literal."""
     cells = [c for c in notebook.cells if "parameters" in c.metadata.get("tags", [])]
     if len(cells) != 1:
         raise ValueError(f"{len(cells)} cells are tagged 'parameters': there must be one")
-    return [node.targets[0].id for node in ast.parse(cells[0].source).body if isinstance(node, ast.Assign)]
+    assigned = [node for node in ast.parse(cells[0].source).body if isinstance(node, ast.Assign)]
+    return {node.targets[0].id: _literal(node.value) for node in assigned}
+
+
+def _literal(node):
+    try:
+        return ast.literal_eval(node)
+    except ValueError:  # an expression, such as 1 - 1e-8
+        return None
+
+
+def read_profile(path: Path) -> dict:
+    """Return the settings of the profile in ``path`` by notebook; raises ValueError for what is no such file."""
+    try:
+        settings = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path.name} is no YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(settings, dict):
+        raise ValueError(f"{path.name} holds a {type(settings).__name__}: must be settings by notebook")
+    for name, values in settings.items():
+        if name not in known_notebooks():
+            raise ValueError(
+                f"{path.name} has settings of {name!r}, no notebook{did_you_mean(name, known_notebooks())}"
+            )
+        if not isinstance(values, dict | NoneType):
+            raise ValueError(f"{path.name}, {name}: {values!r} must be values by parameter, as in epochs: 3")
+    return settings
+
+
+def check_value(where: str, parameter: str, value, default):
+    """Raise ValueError if ``value`` is of another kind than ``default``, the notebook's own; None fits always.
+
+    YAML reads 5e-7 as text and 5.0e-7 as a number, which would only show when the notebook has run for a while.
+    """
+    kinds = {bool: bool, int: int, float: int | float, str: str, list: list, dict: dict}
+    words = {bool: "True or False", int: "a whole number", float: "a number", str: "text", list: "a list",
+             dict: "a mapping"}  # fmt: skip
+    if value is None or type(default) not in kinds:
+        return
+    if not isinstance(value, kinds[type(default)]) or isinstance(value, bool) != isinstance(default, bool):
+        hint = "; write 5.0e-7 for 5e-7" if isinstance(value, str) and "e" in value else ""
+        raise ValueError(f"{where}: {parameter}={value!r} must be {words[type(default)]}, as {default!r}{hint}")
 
 
 def profile_parameters(name: str, profile: str) -> dict:
     """Return what ``profile`` sets in notebook ``name``, its own name included; smaller where DRY_RUN says so.
 
-    Raises ValueError for a parameter that the notebook does not have: papermill would only warn.
+    Raises ValueError for a parameter that the notebook does not have, of which papermill would only warn, and for a
+    value of another kind than the notebook's own.
     """
-    known = parameter_names(nbformat.read(NOTEBOOKS / f"{name}.ipynb", as_version=4))
+    known = parameter_defaults(nbformat.read(NOTEBOOKS / f"{name}.ipynb", as_version=4))
     parameters = {"profile": profile}
     for file in (profile, "dry-run") if dry_run() else (profile,):
         path = NOTEBOOKS / "profiles" / f"{file}.yaml"
-        settings = yaml.safe_load(path.read_text(encoding="utf-8")).get(name) or {}
-        for parameter in settings:
+        settings = read_profile(path).get(name) or {}
+        for parameter, value in settings.items():
             if parameter not in known:
                 raise ValueError(
                     f"{path.name} sets {parameter!r}, which {name} does not have; it has {', '.join(known)}"
+                    f"{did_you_mean(parameter, known)}"
                 )
+            check_value(f"{path.name}, {name}", parameter, value, known[parameter])
         parameters |= settings
     return parameters
 
@@ -103,15 +154,16 @@ def refresh(name: str):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = OneLineParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("name", help="the notebook's file name without .ipynb")
     how = parser.add_mutually_exclusive_group(required=True)
     how.add_argument("--profile", choices=PROFILES)
     how.add_argument("--refresh", action="store_true")
     arguments = parser.parse_args()
-    known = sorted(path.stem for path in NOTEBOOKS.glob("[0-9][0-9]-*.ipynb"))
+    known = known_notebooks()
     if arguments.name not in known:
-        parser.error(f"no notebook {arguments.name!r}; there are {', '.join(known)}")
+        hint = did_you_mean(arguments.name, known)
+        parser.error(f"no notebook {arguments.name!r}; there are {', '.join(known)}{hint}")
     where = f"notebooks/{arguments.name}.ipynb"
     try:
         refresh(arguments.name) if arguments.refresh else execute(arguments.name, arguments.profile)
