@@ -198,7 +198,8 @@ def test_the_check_command_reports_in_one_line(tmp_path):
     command = [sys.executable, "-m", "bso_lib.data", "imagenet", "--root", str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.startswith(f"imagenet not found or damaged: looked for {tmp_path / 'imagenet' / 'train'}")
+    found = f"bso_lib.data: imagenet not found or damaged: looked for {tmp_path / 'imagenet' / 'train'}"
+    assert done.stderr.startswith(found)
     assert done.stderr.count("\n") == 1
 
 
