@@ -1,7 +1,9 @@
 """Start processes from a notebook or a script, as torchrun does from a shell; return what they printed or computed."""
 
+import itertools
 import json
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -57,10 +59,16 @@ def start(module: str, arguments: list[str], processes: int) -> str:
         env={"OMP_NUM_THREADS": str(threads), **os.environ}, capture_output=True, text=True, check=False,
     )  # fmt: skip
     if finished.returncode:
-        lines = finished.stderr.splitlines() or ["no message"]
-        why = next((line for line in lines if line.startswith("bso_lib: ")), lines[-1])
-        raise RuntimeError(f"{shell_command(module, arguments, processes)} failed: {why}")
+        raise RuntimeError(f"{shell_command(module, arguments, processes)} failed: {_reason(finished.stderr)}")
     return finished.stdout
+
+
+def _reason(errors):
+    """Return the line of ``errors`` that says why: ours, or the last one before torchrun adds its own account."""
+    lines = [re.sub(r"^\[rank\d+\]: ", "", line) for line in errors.splitlines()]
+    ours = [line for line in lines if line.startswith("bso_lib: ")]
+    of_processes = list(itertools.takewhile(lambda line: not re.match(r"[EW]\d{4} \d\d:\d\d:\d\d", line), lines))
+    return (ours or of_processes[-1:] or ["no message"])[0]
 
 
 def launch(

@@ -2,8 +2,8 @@
 
     python -m bso_lib.sweep.machines --out notebooks/evidence/machines.csv        (make machines)
 
-Each method runs exactly, with its tuned settings at an eighth of the width, on every machine of :data:`EVIDENCE`. A
-finished run is a row at once, and rows that are there are not computed again.
+Each method runs exactly, with the settings of ``bso_lib.sweep.arithmetic`` at an eighth of the width, on every machine
+of :data:`EVIDENCE`. A finished run is a row at once, and rows that are there are not computed again.
 """
 
 import argparse
@@ -18,10 +18,8 @@ import pandas as pd
 from bso_lib.data.stored import write_atomically
 from bso_lib.experiment.config import WEIGHTS, RunConfig
 from bso_lib.experiment.machine import processor
-from bso_lib.sweep.arithmetic import LABELS, base_config
-from bso_lib.sweep.comparison import method_config
+from bso_lib.sweep.arithmetic import SETTINGS, base_config
 from bso_lib.sweep.launch import launch
-from bso_lib.sweep.tuning import best_settings
 
 
 class Machine(NamedTuple):
@@ -92,11 +90,9 @@ def main():
         prog="python -m bso_lib.sweep.machines", description="Let this machine play others, in exact arithmetic."
     )
     parser.add_argument("--out", type=Path, required=True, help="the .csv to add to")
-    parser.add_argument("--settings", type=Path, default=Path("notebooks/tuning/fashion-mini.csv"))
     a = parser.parse_args()
-    settings = pd.read_csv(a.settings)
     base = replace(base_config(), arithmetic="exact", device="cpu")
-    collect({label: method_config(base, label, **best_settings(settings, label)) for label in LABELS}, EVIDENCE, a.out)
+    collect({label: replace(base, **own) for label, own in SETTINGS.items()}, EVIDENCE, a.out)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,6 @@ import pandas as pd
 import pytest
 
 from bso_lib.experiment.config import RunConfig
-from bso_lib.sweep import arithmetic
 from bso_lib.sweep.arithmetic import compare, paired
 
 
@@ -24,9 +23,8 @@ def test_differences_are_paired_by_seed():
 
 def test_a_table_is_added_to(tmp_path, monkeypatch):
     monkeypatch.setenv("BSO_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(arithmetic, "LABELS", ("BSO",))
     base = RunConfig(width=1 / 64, train_size=20, batch_size=10, epochs=1, batch_norm="per-step", record_flips=False)
-    settings = pd.DataFrame([{"method": "BSO", "validation_accuracy": 1.0, "gamma": 1e-6, "beta1": 0.99}])
+    settings = {"BSO": {"method": "bso", "gamma": 1e-6, "beta1": 0.99}}
     out = tmp_path / "table.csv"
     compare(base, settings, [1], ("float32", "exact"), out)
     first = pd.read_csv(out)

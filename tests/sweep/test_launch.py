@@ -40,6 +40,9 @@ def test_a_failure_names_the_command_and_the_reason(tmp_path, monkeypatch):
     message = r"^python -m bso_lib .*dataset=cifar10.* failed: bso_lib: cifar10 not found or damaged: "
     with pytest.raises(RuntimeError, match=message):
         launch(replace(TINY, dataset="cifar10"), 1, tmp_path)
+    for processes in (1, 2):  # torchrun writes its own account behind it
+        with pytest.raises(RuntimeError, match=r"--weights x failed: .*error: argument --weights: invalid int value"):
+            start("bso_lib.measure.communication", ["--weights", "x"], processes)
     with pytest.raises(ValueError, match=r"^processes=0: must be at least 1$"):
         start("bso_lib", [], 0)
 
