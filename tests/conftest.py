@@ -15,6 +15,13 @@ def _seeded():
     torch.manual_seed(0)
 
 
+@pytest.fixture(autouse=True)
+def _no_evidence(monkeypatch):
+    """Compute every run: what is kept beside the notebooks is for them."""
+    monkeypatch.setenv("BSO_EVIDENCE", "")
+    monkeypatch.delenv("BSO_KEEP_EVIDENCE", raising=False)
+
+
 @pytest.fixture
 def tiny_batch():
     """Eight random 1x12x12 images and their labels."""

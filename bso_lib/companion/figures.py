@@ -10,7 +10,7 @@ import torch
 
 from bso_lib.data.stored import write_atomically
 from bso_lib.experiment.paths import dry_run, figures_folder
-from bso_lib.experiment.run import RunResult
+from bso_lib.experiment.result import RunResult
 
 # Okabe-Ito colours told apart by the colour-blind, of rising lightness and with their own marker for greyscale.
 METHOD_LOOK = {

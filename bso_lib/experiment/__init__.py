@@ -11,6 +11,8 @@ job              a run under way: an epoch, a checkpoint, an exact resume
 fingerprint      a hash of the code that computes a run
 machine          what of this machine decides a run's digits
 paths            where results lie
+result           what a finished run leaves
+evidence         what runs found, kept beside the notebooks and looked up by what was asked
 run              from a RunConfig to its result
 checksum         one fixed exact run and the SHA-256 of what it learned
 command          python -m bso_lib

@@ -15,7 +15,8 @@ from pathlib import Path
 from bso_lib.data.refusals import OneLineParser
 from bso_lib.experiment.config import RunConfig, require_fields
 from bso_lib.experiment.ranks import LostRank, check_share, process_group, world, writes
-from bso_lib.experiment.run import RunResult, run
+from bso_lib.experiment.result import RunResult
+from bso_lib.experiment.run import run
 
 KEPT_AS = "kept as "  # stands before the name of the run's folder in what is printed
 _DEFAULTS = {field.name: field.default for field in fields(RunConfig)}
@@ -76,7 +77,7 @@ def main():
         config = read_config(arguments.config, arguments.set)
         with process_group(config.resolved_device()):
             check_share(config.batch_size)
-            result = run(config, arguments.root)
+            result = run(config, arguments.root, recompute=True)
             if writes():
                 print(result_line(result))
     except (ValueError, OSError) as error:

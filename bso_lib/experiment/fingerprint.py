@@ -4,12 +4,15 @@ python -m bso_lib.experiment.fingerprint FILE     write the hash of the whole li
 """
 
 import ast
+import functools
 import hashlib
+import subprocess
 import sys
 from importlib import resources
 from pathlib import Path
 
 from bso_lib.data.stored import code_without_docstrings, write_atomically
+from bso_lib.experiment.paths import checkout
 
 PACKAGE = Path(str(resources.files("bso_lib")))
 ENTRY = "bso_lib.experiment.run"
@@ -79,6 +82,23 @@ def library_fingerprint(package: Path = PACKAGE) -> str:
         elif path.suffix in (".csv", ".npz"):
             digest.update(path.read_bytes())
     return digest.hexdigest()
+
+
+@functools.cache
+def commit() -> str | None:
+    """Return the commit of this checkout, with "+" behind it if bso_lib differs from it; None where git knows none."""
+
+    def git(*arguments):
+        command = ["git", "-C", str(checkout()), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=False)
+
+    try:
+        head = git("rev-parse", "HEAD") if checkout() else None
+        if head is None or head.returncode:
+            return None
+        return head.stdout.strip() + "+" * (git("diff", "--quiet", "HEAD", "--", "bso_lib").returncode != 0)
+    except OSError:  # no git
+        return None
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 A run's folder under build/runs is named by the hash of all that decides its digits: configuration, torch version, the
 bso_lib sources that compute it, and, unless it is computed exactly, the machine (processor and threads, or GPU). So no
 stale result is served, and none of another machine: change the code or the number of threads and it is computed again.
+Before the cache comes the evidence that travels with the notebooks, see :mod:`bso_lib.experiment.evidence`.
 
 With DRY_RUN=1 in the environment every run is a few steps on random data of the right shape, kept apart from results.
 """
@@ -12,7 +13,8 @@ import json
 import math
 import time
 import warnings
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import filelock
@@ -23,62 +25,20 @@ from tqdm import tqdm
 
 from bso_lib.data import FACTS, data_root, load_dataset, load_validation, random_splits
 from bso_lib.data.stored import write_atomically
-from bso_lib.experiment.build import build_model
 from bso_lib.experiment.config import RunConfig
-from bso_lib.experiment.fingerprint import source_fingerprint
+from bso_lib.experiment.evidence import find, keep, keeping
+from bso_lib.experiment.fingerprint import commit, source_fingerprint
 from bso_lib.experiment.flips import FlipRecord
-from bso_lib.experiment.job import MOMENTUM_FILE, WEIGHTS_FILE, Job, snapshot_name
+from bso_lib.experiment.job import MOMENTUM_FILE, WEIGHTS_FILE, Job
 from bso_lib.experiment.machine import digits_depend_on
 from bso_lib.experiment.paths import dry_run, runs_folder
 from bso_lib.experiment.ranks import agreed, writes
+from bso_lib.experiment.result import RunResult
 
 # Taken at import: what a long-lived kernel computes belongs to the code it has loaded, not to a file edited since.
 _CODE = source_fingerprint()
 _DRY_RUN = {"epochs": 2, "batch_size": 2, "train_size": None, "seed": 0, "step_epochs": 1}  # whatever is asked
 _DRY_IMAGES = 4
-
-
-@dataclass(frozen=True)
-class RunResult:
-    """A finished run: ``config``, ``history`` (a row per epoch), final ``accuracy`` (percent), ``provenance``.
-
-    ``flips``: a :class:`bso_lib.experiment.flips.FlipRecord` by number of the conv, or None where nothing flips or none
-    was kept.
-    """
-
-    config: RunConfig
-    history: pd.DataFrame
-    provenance: dict
-    folder: Path
-    flips: FlipRecord | None = None
-
-    @property
-    def accuracy(self) -> float:
-        """Accuracy in percent after the last epoch (not the best one: that would select on the test set)."""
-        return float(self.history["accuracy"].iloc[-1])
-
-    @property
-    def checksum(self) -> str:
-        """SHA-256 of all final weights, statistics and momenta, by name; of an exact run the same on every machine."""
-        digest = hashlib.sha256()
-        for name in (WEIGHTS_FILE, MOMENTUM_FILE):
-            for key, value in sorted(load_file(self.folder / name).items()):
-                digest.update(key.encode() + value.numpy().tobytes())
-        return digest.hexdigest()
-
-    def load_model(self, epoch: int | None = None):
-        """Return the trained network, or the one after ``epoch`` (0: before training), on the CPU, in evaluation mode.
-
-        In plain layers; ``exact(model)`` of one trained in exact arithmetic answers to the bit as it was scored.
-        Raises ValueError for an epoch that ``RunConfig.snapshot_every`` did not keep.
-        """
-        shape = (self.provenance["num_classes"], self.provenance["in_channels"])
-        model = build_model(self.config, *shape)
-        path = self.folder / (WEIGHTS_FILE if epoch is None else snapshot_name(epoch))
-        if not path.exists():
-            raise ValueError(f"no weights of epoch {epoch!r}: the run has snapshot_every={self.config.snapshot_every}")
-        model.load_state_dict(load_file(path))
-        return model.eval()
 
 
 def load_splits(config: RunConfig, root=None):
@@ -126,23 +86,36 @@ def load_start(config: RunConfig, root=None, progress: bool = True):
     """
     if config.start_from is None:
         return None
-    folder = run(config.start_from, root, progress).folder
+    folder = run(config.start_from, root, progress, recompute=True).folder  # the evidence has no momenta
     return agreed((load_file(folder / WEIGHTS_FILE), load_file(folder / MOMENTUM_FILE)) if writes() else None)
 
 
-def run(config: RunConfig, root=None, progress: bool = True) -> RunResult:
-    """Return the result of ``config``: from the cache, or resumed from its last checkpoint, or computed.
+def run(config: RunConfig, root=None, progress: bool = True, recompute: bool = False) -> RunResult:
+    """Return the result of ``config``: from the evidence, the cache, or its last checkpoint on, or computed.
+
+    ``recompute``: pass the evidence by, so that the result is one of this machine (its ``origin`` is "computed"). With
+    BSO_KEEP_EVIDENCE=1 in the environment such a result becomes evidence. A dry run neither reads nor writes any.
 
     ``root``: where data sets lie (see ``bso_lib.data.data_root``). Two processes that ask for the same run do it once:
     the second waits. ``config.start_from`` is a run of its own, and comes first. The ranks of a process group
     (``torchrun -m bso_lib``) do one run together and all return its result. Raises DatasetMissing without data,
-    ArithmeticError if training diverges, ValueError if the number of ranks does not divide the batch.
+    ArithmeticError if training diverges, ValueError if the number of ranks does not divide the batch, DamagedEvidence
+    for an entry that is damaged or forged.
     """
     if not isinstance(config, RunConfig):
         raise TypeError(f"config={type(config).__name__}: must be a RunConfig, as in run(RunConfig(method='bso'))")
     data_root(root)  # refused before anything is written
     if dry_run():
         config = _dry(config)
+    found = None if recompute else agreed(find(config) if writes() else None)
+    result = found or _computed(config, root, progress)
+    if keeping() and writes():
+        keep(result)
+    return result
+
+
+def _computed(config, root, progress):
+    """Return the result of ``config`` from the cache of this machine, or compute it."""
     folder = runs_folder() / run_key(config)
     if writes():
         folder.mkdir(parents=True, exist_ok=True)
@@ -217,7 +190,9 @@ def _train(config, folder, root, progress):
 def _finish(folder, job):
     """Store the result, drop the checkpoints, and return the result on every rank."""
     if writes():
-        _store(folder, *job.outcome())
+        stored, files = job.outcome()
+        stored["provenance"] |= {"code": _CODE, "commit": commit(), "date": datetime.now(UTC).date().isoformat()}
+        _store(folder, stored, files)
     return agreed(load_result(folder) if writes() else None)
 
 

@@ -10,7 +10,8 @@ import torch
 import torch.nn.functional as F
 
 from bso_lib.experiment.flips import FlipRecord
-from bso_lib.experiment.run import RunResult, load_splits
+from bso_lib.experiment.result import RunResult
+from bso_lib.experiment.run import load_splits
 from bso_lib.layers import TracedConv2d
 from bso_lib.optim import BSO
 from bso_lib.training import frame, predict, train_batch

@@ -9,7 +9,8 @@ from collections.abc import Iterator
 import pandas as pd
 import torch
 
-from bso_lib.experiment.run import RunResult, load_splits
+from bso_lib.experiment.result import RunResult
+from bso_lib.experiment.run import load_splits
 from bso_lib.layers import TimeStepBatchNorm2d
 from bso_lib.training import frame
 

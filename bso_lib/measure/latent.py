@@ -8,7 +8,7 @@ import torch
 
 from bso_lib.experiment.build import build_model, flipping_layers
 from bso_lib.experiment.config import RunConfig
-from bso_lib.experiment.run import RunResult
+from bso_lib.experiment.result import RunResult
 from bso_lib.models import split_parameters
 from bso_lib.optim import BSO
 from bso_lib.training import train_batch

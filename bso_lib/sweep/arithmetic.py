@@ -42,7 +42,7 @@ def compare(base: RunConfig, settings: Mapping[str, Mapping], seeds, arithmetics
                 table = pd.read_csv(out) if out.exists() else pd.DataFrame(columns=_SAME)
                 if (table[_SAME] == [label, arithmetic, seed]).all(axis=1).any():
                     continue
-                result = run(replace(base, **own, seed=seed, arithmetic=arithmetic))
+                result = run(replace(base, **own, seed=seed, arithmetic=arithmetic), recompute=True)
                 row = {"method": label, "arithmetic": arithmetic, "seed": seed, "accuracy": result.accuracy}
                 row |= {"conditions": result.config.conditions(), "checksum": result.checksum}
                 row |= {name: result.provenance[name] for name in ("device", "seconds", "torch", "python")}

@@ -128,7 +128,7 @@ def compute_missing(configs: Iterable[RunConfig], executor: str):
 
 
 def _compute(config):
-    return run(config, progress=False).folder.name
+    return run(config, progress=False, recompute=True).folder.name
 
 
 def _execute(name, profile):

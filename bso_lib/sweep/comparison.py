@@ -9,7 +9,8 @@ import pandas as pd
 
 from bso_lib.deploy.network_file import MEGABYTE, packed_size_bytes
 from bso_lib.experiment.config import RunConfig
-from bso_lib.experiment.run import RunResult, run
+from bso_lib.experiment.result import RunResult
+from bso_lib.experiment.run import run
 from bso_lib.sweep.cluster import compute_missing
 from bso_lib.sweep.planning import plan
 

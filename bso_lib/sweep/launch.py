@@ -16,7 +16,8 @@ import pandas as pd
 from bso_lib.experiment.command import KEPT_AS
 from bso_lib.experiment.config import RunConfig
 from bso_lib.experiment.paths import runs_folder
-from bso_lib.experiment.run import RunResult, load_result
+from bso_lib.experiment.result import RunResult
+from bso_lib.experiment.run import load_result
 
 
 @dataclass(frozen=True)

@@ -39,7 +39,7 @@ def tune(base: RunConfig, labels=tuple(METHODS), progress: bool = True) -> pd.Da
             config = method_config(base, label, **settings)
             row = {"method": label, **settings, "validation_accuracy": float("nan")}
             try:
-                result = run(config, progress=progress)
+                result = run(config, progress=progress, recompute=True)
             except ArithmeticError:
                 rows.append(row)
                 continue

@@ -1,0 +1,72 @@
+"""What a finished run leaves: its history, flips, provenance, the checksum of its weights, and its network."""
+
+import hashlib
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+from safetensors.torch import load_file
+
+from bso_lib.experiment.build import build_model
+from bso_lib.experiment.config import RunConfig
+from bso_lib.experiment.flips import FlipRecord
+from bso_lib.experiment.job import MOMENTUM_FILE, WEIGHTS_FILE, snapshot_name
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """A finished run: ``config``, ``history`` (a row per epoch), final ``accuracy`` (percent), ``provenance``.
+
+    ``folder``: where its files lie; None for one read from the evidence.
+    ``flips``: a :class:`bso_lib.experiment.flips.FlipRecord` by number of the conv, or None where nothing flips or none
+    was kept.
+    ``origin``: "computed" here (now, or before and cached), or "evidence", see :mod:`bso_lib.experiment.evidence`.
+    """
+
+    config: RunConfig
+    history: pd.DataFrame
+    provenance: dict
+    folder: Path | None
+    flips: FlipRecord | None = None
+    origin: str = "computed"
+    kept_checksum: str | None = None
+
+    @property
+    def accuracy(self) -> float:
+        """Accuracy in percent after the last epoch (not the best one: that would select on the test set)."""
+        return float(self.history["accuracy"].iloc[-1])
+
+    @property
+    def checksum(self) -> str:
+        """SHA-256 of all final weights, statistics and momenta, by name; of an exact run the same on every machine."""
+        if self.folder is None:
+            return self.kept_checksum
+        digest = hashlib.sha256()
+        for name in (WEIGHTS_FILE, MOMENTUM_FILE):
+            for key, value in sorted(load_file(self.folder / name).items()):
+                digest.update(key.encode() + value.numpy().tobytes())
+        return digest.hexdigest()
+
+    def load_model(self, epoch: int | None = None):
+        """Return the trained network, or the one after ``epoch`` (0: before training), on the CPU, in evaluation mode.
+
+        In plain layers; ``exact(model)`` of one trained in exact arithmetic answers to the bit as it was scored.
+        Raises ValueError for an epoch that ``RunConfig.snapshot_every`` did not keep.
+        """
+        if self.folder is None:
+            return self._recomputed().load_model(epoch)
+        shape = (self.provenance["num_classes"], self.provenance["in_channels"])
+        model = build_model(self.config, *shape)
+        path = self.folder / (WEIGHTS_FILE if epoch is None else snapshot_name(epoch))
+        if not path.exists():
+            raise ValueError(f"no weights of epoch {epoch!r}: the run has snapshot_every={self.config.snapshot_every}")
+        model.load_state_dict(load_file(path))
+        return model.eval()
+
+    def _recomputed(self):
+        from bso_lib.experiment.run import run  # which reads evidence, and so knows this class
+
+        seconds = self.provenance["seconds"]
+        print(f"the evidence keeps no network of this run: it is computed, in about {seconds:.0f} s", file=sys.stderr)
+        return run(self.config, recompute=True)
