@@ -133,12 +133,15 @@ bench: env ## measure steps and inference, beside the convolutions alone and oth
 
 FOUR := --methods "FP, OTTT" "STE + OTTT" "BSO" "T-BSO"
 
-tune: env ## choose each method's settings on validation data again (about an hour)
-	$(RUN) -m bso_lib.sweep.tuning --out notebooks/tuning/fashion-mini.csv
-	$(RUN) -m bso_lib.sweep.tuning --out notebooks/tuning/fashion-events.csv --dataset fashion-events --time-steps 10 \
-	    --width 0.0625 --epochs 3 --train-size 2000 $(FOUR)
-	$(RUN) -m bso_lib.sweep.tuning --out notebooks/tuning/spoken-mini.csv --dataset spoken-mini --time-steps 4 \
-	    --width 0.0625 --epochs 3 --batch-size 64 $(FOUR)
+TUNE := $(RUN) -m bso_lib.sweep.tuning --processes $$(nproc)
+
+tune: env ## choose each method's settings on validation data again, at the scale they are used at (a few hours)
+	$(TUNE) --out notebooks/tuning/fashion-mini.csv
+	$(TUNE) --out notebooks/tuning/fashion-mini-narrow.csv --width 0.0625 --methods BSO T-BSO
+	$(TUNE) --out notebooks/tuning/fashion-events.csv --dataset fashion-events --time-steps 10 --width 0.0625 \
+	    --epochs 3 --train-size 8000 $(FOUR)
+	$(TUNE) --out notebooks/tuning/spoken-mini.csv --dataset spoken-mini --time-steps 4 --width 0.0625 --epochs 10 \
+	    --batch-size 64 $(FOUR)
 
 arithmetic: env ## add to the comparison of exact with float32 arithmetic what it lacks (ten seeds, hours)
 	$(RUN) -m bso_lib.sweep.arithmetic --out notebooks/evidence/arithmetic.csv

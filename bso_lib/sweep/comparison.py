@@ -14,14 +14,15 @@ from bso_lib.experiment.run import run
 from bso_lib.sweep.cluster import compute_missing
 from bso_lib.sweep.planning import plan
 
+_ALL = {"momentum": 0.9}  # the real-valued parameters of every method are trained alike
 METHODS = {
-    "FP, BPTT": {"method": "fp", "training": "bptt", "momentum": 0.9},
-    "FP, OTTT": {"method": "fp", "trace": "ottt", "momentum": 0.9},
-    "FP, NDOT": {"method": "fp", "trace": "ndot", "momentum": 0.9},
-    "STE + BPTT": {"method": "ste", "training": "bptt", "momentum": 0.9},
-    "STE + OTTT": {"method": "ste", "trace": "ottt", "momentum": 0.9},
-    "BSO": {"method": "bso", "trace": "ottt"},
-    "T-BSO": {"method": "t-bso", "trace": "ottt"},
+    "FP, BPTT": {"method": "fp", "training": "bptt", **_ALL},
+    "FP, OTTT": {"method": "fp", "trace": "ottt", **_ALL},
+    "FP, NDOT": {"method": "fp", "trace": "ndot", **_ALL},
+    "STE + BPTT": {"method": "ste", "training": "bptt", **_ALL},
+    "STE + OTTT": {"method": "ste", "trace": "ottt", **_ALL},
+    "BSO": {"method": "bso", "trace": "ottt", **_ALL},
+    "T-BSO": {"method": "t-bso", "trace": "ottt", **_ALL},
 }
 COLUMNS = ("method", "width", "time_steps", "seed", "accuracy", "size_mb")
 
