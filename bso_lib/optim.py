@@ -40,8 +40,9 @@ def exact_second_moment_(v, G, beta2):
     """Do the same with a mean whose digits no machine decides: G in whole 4096ths of its largest magnitude."""
     largest = G.abs().amax().clamp_min(1e-30)
     whole = (G / largest).mul_(4096).round_()
-    mean_square = whole.square_().sum(dtype=torch.float64) * (largest.double() / 4096).square() / G.numel()
-    return v.mul_(beta2).add_(mean_square.to(v.dtype) * (1 - beta2))
+    squares = whole.square_().sum(dtype=torch.float64) * (largest.double() / 4096).square()
+    mean = squares / torch.full_like(squares, G.numel())  # a GPU multiplies by the reciprocal of a host's number
+    return v.mul_(beta2).add_(mean.to(v.dtype) * (1 - beta2))
 
 
 def threshold(gamma, v, eps):

@@ -81,7 +81,7 @@ def loss_at(model, images, labels, t, time_steps, autocast=None, loss=F.cross_en
         if reason is None:
             raise
         raise ValueError(reason) from error
-    return value / time_steps, logits
+    return value / torch.full_like(value, time_steps), logits  # not by a number: a GPU would not divide
 
 
 def _wrong_labels(labels, samples, classes):

@@ -21,7 +21,7 @@ from torch import nn
 
 from bso_lib.exact import integer, kernels
 from bso_lib.exact.agreement import largest, rank_and_ranks, total
-from bso_lib.exact.fixed_point import exact_sum, fixed, magnitude, significant, unit_for
+from bso_lib.exact.fixed_point import divided, exact_sum, fixed, magnitude, significant, unit_for
 from bso_lib.exact.kernels import Geometry
 from bso_lib.exact.lif import TRACE_BITS, WholeSpikes
 from bso_lib.exact.noise import Key
@@ -64,7 +64,7 @@ class _ConvNorm(torch.autograd.Function):
             whole, sums = passes.short_moments(matrix(z))
         else:
             whole, unit = fixed(z * unit, _REAL_BITS)
-            bits, unit, whole = _REAL_BITS, float(unit), matrix(whole)
+            bits, unit, whole = _REAL_BITS, unit.double(), matrix(whole)
             sums = passes.moments(whole)
         count = len(whole) * rank_and_ranks()[1]
         mean, var = norm.statistics(total(sums), count, unit)
@@ -90,20 +90,20 @@ class _ConvNorm(torch.autograd.Function):
         sum_d, sum_dz, sum_abs = total(sums)
         inverse = 1 / (var + norm.eps).sqrt()
         along = (sum_dz * ctx.unit - mean * sum_d) * inverse  # sum of d zhat, in units of grad_unit
-        slope = scale.double() * inverse * along / ctx.count
+        slope = divided(scale.double() * inverse * along, ctx.count)
         gain = scale.double()
-        offset = slope * mean - gain * sum_d / ctx.count
+        offset = slope * mean - divided(gain * sum_d, ctx.count)
         size = gain.abs()
         top = torch.minimum(
             (size * largest_whole).amax(),
-            CUT * exact_sum(size * sum_abs) / (ctx.count * len(size)),
+            divided(CUT * exact_sum(size * sum_abs), ctx.count * len(size)),
         )
         plane_unit = unit_for(top, 7).double()  # in units of grad_unit
         coefficients = (torch.stack((gain, -slope * ctx.unit, offset)) / plane_unit).float()
         q, magnitudes = passes.round_to_plane(rows, grad_unit, z, coefficients, ctx.key)
         # A gradient that is not finite has no whole numbers: its unit says so, and the optimizers refuse it.
         grad_unit = grad_unit.double() + 0 * largest_grad.double()
-        unit, q, magnitudes = plane_unit * grad_unit, like(grad, q), float(magnitudes.max())
+        unit, q = plane_unit * grad_unit, like(grad, q)
         grad_x = grad_weight = None
         if ctx.needs_input_grad[0]:
             grad_x = conv.input_gradient(q, presynaptic.shape, weight, unit)
@@ -161,11 +161,13 @@ class _ExactConv:
         """Return the gradient of the weight at time step ``t``, float64, in multiples of ``a_unit`` and the one of q.
 
         ``q``: int8. ``a``: the presynaptic trace in multiples of ``a_unit``, or real-valued input as it is.
+        ``magnitudes``: the sums of |q| in each channel.
         """
         if self.input_bits is None:
             a, _ = self._whole(a)
-            return kernels.wide_weight_gradient(q.float(), a, weight, self.geometry, magnitudes)
+            return kernels.wide_weight_gradient(q.float(), a, weight, self.geometry, float(magnitudes.max()))
         bound, geometry = self.largest_trace(t), self.geometry
+        magnitudes = kernels.most(magnitudes, q, bound)
         if not self.of_whole:
             return kernels.weight_gradient(q.double(), a.double(), weight.double(), geometry, magnitudes, bound)
         in_128ths = a_unit < 2.0**-self.input_bits
@@ -264,9 +266,8 @@ class _ExactNorm:
 
     def statistics(self, sums, count, unit):
         """Return mean and variance, float64 (C,), from sums over ``count`` whole numbers; update the running ones."""
-        first, second = sums
-        mean, var = first / count, second / count - (first / count).square()
-        mean, var = mean * unit, var * unit**2
+        mean, square = divided(sums, count)
+        mean, var = mean * unit, (square - mean.square()) * unit**2
         running_mean, running_var, _ = self.running
         for running, new in ((running_mean, mean), (running_var, var * (count / max(count - 1, 1)))):
             running.mul_(1 - self.momentum).add_(new.float() * self.momentum)

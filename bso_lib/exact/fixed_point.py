@@ -4,7 +4,7 @@
 
 The unit comes from the largest magnitude, which does not depend on the order in which it is looked for. Only
 operations that IEEE 754 rounds correctly are used (+, -, *, /, sqrt, rounding to whole numbers), each on its own, so
-that no machine can fuse two of them.
+that no machine can fuse two of them. A division by a number of the host is :func:`divided`.
 """
 
 import torch
@@ -44,6 +44,11 @@ def significant(x: torch.Tensor, bits: int) -> torch.Tensor:
     cut = 24 - bits
     whole = x.float().view(torch.int32)
     return (((whole + (1 << cut >> 1)) >> cut) << cut).view(torch.float32)
+
+
+def divided(x: torch.Tensor, number: float) -> torch.Tensor:
+    """Return x / number, rounded once: by a number of the host a GPU multiplies with its reciprocal, rounded before."""
+    return x / torch.full((), number, dtype=x.dtype, device=x.device)
 
 
 def exact_sum(x: torch.Tensor) -> torch.Tensor:

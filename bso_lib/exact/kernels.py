@@ -48,8 +48,8 @@ def rounded_convolve(x, w, geometry):
     """
     high = (w * 2**-8).round_()
     low = w - high * 2**8
-    largest, plain = float(magnitude(x)), w.abs()
-    of_planes, of_weight = (float(v.sum((1, 2, 3)).max()) for v in (torch.maximum(high.abs(), low.abs()), plain))
+    of_outputs = (v.sum((1, 2, 3)).max() for v in (torch.maximum(high.abs(), low.abs()), w.abs()))
+    largest, of_planes, of_weight = torch.stack((magnitude(x), *of_outputs)).tolist()  # a GPU is asked once
     if largest * of_planes < EXACT[torch.float32]:
         return convolve(x, low, geometry).add_(convolve(x, high, geometry), alpha=2**8)
     if not largest * of_weight < EXACT[torch.float64]:
@@ -90,6 +90,16 @@ def wide_weight_gradient(q, a, w, geometry, magnitudes):
 def _backward(q, x, w, geometry, wanted):
     with _plain_sums(q):
         return torch.ops.aten.convolution_backward(q, x, w, None, *geometry.backward(), wanted)
+
+
+def most(magnitudes, q, largest) -> float:
+    """Return the largest of ``magnitudes``, the sums of |q| (N, C, H, W) in each channel, or a bound of them.
+
+    The bound, of 8-bit numbers all of the largest magnitude, is enough where the certificate holds even for it: then a
+    GPU need not be waited for. ``largest``: as above.
+    """
+    bound = PLANE * q[:, 0].numel()
+    return bound if bound * largest < EXACT[torch.float32] else float(magnitudes.max())
 
 
 def in_worst_channel(q) -> float:

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from bso_lib.exact.agreement import rank_and_ranks, total
+from bso_lib.exact.fixed_point import divided
 
 _LOG2 = math.log(2)
 _UNIT = 2**-20  # of the gradient of the logits of a sample
@@ -18,10 +19,11 @@ _PARTS = 2**40  # whole numbers in which exponentials are added up
 
 def exp(x: torch.Tensor) -> torch.Tensor:
     """Return exp(x), float64, for x from -700 to 0."""
-    n = (x / _LOG2).round()
+    n = divided(x, _LOG2).round()
     r = x - n * _LOG2
     series = torch.ones_like(r)
-    for k in range(14, 0, -1):  # |r| <= log(2) / 2: the next term is below 1e-18
+    terms = torch.arange(14, 0, -1, dtype=r.dtype, device=r.device)  # |r| <= log(2) / 2: the next is below 1e-18
+    for k in terms.unbind():
         series = series * r / k + 1
     return series * ((n.long() + 1023) << 52).view(torch.float64)
 
@@ -51,17 +53,17 @@ class _CrossEntropy(torch.autograd.Function):
         grad = p - one_hot
         if mse_weight:
             off = z - one_hot
-            squares = (off * off * 2**32).round().sum(1) * 2**-32 / z.shape[1]
+            squares = divided((off * off * 2**32).round().sum(1) * 2**-32, z.shape[1])
             loss = (1 - mse_weight) * loss + mse_weight * squares
-            grad = (1 - mse_weight) * grad + mse_weight * (off * 2 / z.shape[1])
+            grad = (1 - mse_weight) * grad + mse_weight * divided(off * 2, z.shape[1])
         ctx.save_for_backward((grad * (1 / _UNIT)).round().float() * _UNIT)
         loss = total((loss * 2**32).round().sum()) * 2**-32
-        return (loss / (len(labels) * rank_and_ranks()[1])).float()
+        return divided(loss, len(labels) * rank_and_ranks()[1]).float()
 
     @staticmethod
     def backward(ctx, grad_loss):
         (grad,) = ctx.saved_tensors
-        return grad * (grad_loss / (len(grad) * rank_and_ranks()[1])), None, None
+        return grad * divided(grad_loss, len(grad) * rank_and_ranks()[1]), None, None
 
 
 def cross_entropy(logits: torch.Tensor, labels: torch.Tensor, mse_weight: float = 0.0) -> torch.Tensor:

@@ -3,6 +3,7 @@
 import torch
 from torch import nn
 
+from bso_lib.exact.fixed_point import divided
 from bso_lib.exact.lif import WholeSpikes, graph_of
 from bso_lib.exact.passes import passes_on
 from bso_lib.layers import SpikingPool
@@ -35,11 +36,11 @@ class _MeanOfMaps(torch.autograd.Function):
     @staticmethod
     def backward(ctx, grad):
         height, width = ctx.shape[2:]
-        return (grad / (height * width))[:, :, None, None].expand(ctx.shape), None, None
+        return divided(grad, height * width)[:, :, None, None].expand(ctx.shape), None, None
 
 
 def _mean(whole, unit):
-    return whole.sum((2, 3)).float() / whole[0, 0].numel() * unit
+    return divided(whole.sum((2, 3)).float(), whole[0, 0].numel()) * unit
 
 
 class ExactSpikingPool(SpikingPool):
