@@ -21,6 +21,9 @@ METHOD_LOOK = {
     "FP, BPTT": {"color": "#999999", "marker": "P"},
     "FP, OTTT": {"color": "#999999", "marker": "X"},
     "FP, NDOT": {"color": "#999999", "marker": "D"},
+    "Bop + BPTT": {"color": "#56B4E9", "marker": "p"},
+    "STE + Adam": {"color": "#E69F00", "marker": "<"},
+    "BOLD": {"color": "#009E73", "marker": "*"},
 }
 COLORS = ("#000000", "#0072B2", "#D55E00", "#E69F00", "#999999")
 

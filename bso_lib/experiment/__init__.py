@@ -2,6 +2,7 @@
 
 config           RunConfig, checked when built
 build            what a run trains with: network, optimizers, schedulers, the step
+ancestors        earlier rules for flipping weights: Bop and BOLD
 published_code   the published code's choices, where they differ from the paper
 flips            which weights flip and when, recorded in every run
 ranks            torchrun's processes: shares of a batch, averaged gradients; rank 0 writes

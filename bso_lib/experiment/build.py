@@ -10,9 +10,10 @@ import torch.nn.functional as F
 from torch.optim.lr_scheduler import LambdaLR
 
 from bso_lib.exact.convert import exact
-from bso_lib.exact.descent import ExactSGD
+from bso_lib.exact.descent import ExactAdam, ExactSGD
 from bso_lib.exact.loss import cross_entropy
 from bso_lib.exact.start import start_
+from bso_lib.experiment.ancestors import Bold
 from bso_lib.experiment.config import WEIGHTS, RunConfig
 from bso_lib.experiment.published_code import PublishedTBSO, kaiming_start_, mixed_loss
 from bso_lib.experiment.ranks import parallel
@@ -88,6 +89,10 @@ def _tbso(config, model):
     return PublishedTBSO(binary, steps, config.eps_place, config.sign_of_zero, **settings)
 
 
+def _bold(config, model):
+    return Bold(split_parameters(model)[0], config.latent_lr)
+
+
 def build_loss(config: RunConfig):
     """Return the loss of ``config``, a function of (logits, labels)."""
     if config.exact:
@@ -96,7 +101,7 @@ def build_loss(config: RunConfig):
 
 
 # Methods whose binary weights an optimizer of their own flips, and how it is made.
-FLIPPING = {"bso": _bso, "t-bso": _tbso}
+FLIPPING = {"bso": _bso, "t-bso": _tbso, "bold": _bold}
 
 
 def build_optimizers(config: RunConfig, model, batches: int):
@@ -115,13 +120,16 @@ def build_optimizers(config: RunConfig, model, batches: int):
     }
     groups = [{"params": [p for p in real if id(p) not in ids], "lr": config.lr}]
     sgd_factors = [factors[config.real_schedule]]
-    if latent:
+    if latent and config.method == "ste":
         groups.append({"params": latent, "lr": config.latent_lr})
         sgd_factors.append(factors[config.schedule])
     sgd = (ExactSGD if config.exact else torch.optim.SGD)(groups, lr=config.lr, momentum=config.momentum)
     optimizers, schedulers = [sgd], [LambdaLR(sgd, sgd_factors)]
-    if config.method in FLIPPING:
+    if config.method == "ste-adam":
+        optimizers.append(ExactAdam(latent, lr=config.latent_lr))
+    elif config.method in FLIPPING:
         optimizers.append(FLIPPING[config.method](config, model))
+    if len(optimizers) > 1:
         schedulers.append(LambdaLR(optimizers[-1], factors[config.schedule]))
     return optimizers, schedulers
 

@@ -14,7 +14,9 @@ from bso_lib.models import BATCH_NORMS, MODELS
 from bso_lib.neurons import TRACES
 from bso_lib.training import TRAININGS
 
-WEIGHTS = {"fp": "real", "ste": "latent", "bso": "binary", "t-bso": "binary"}
+WEIGHTS = {
+    "fp": "real", "ste": "latent", "bso": "binary", "t-bso": "binary", "ste-adam": "latent", "bold": "binary",
+}  # fmt: skip
 SCHEDULES = ("constant", "inverse-sqrt", "stepwise", "cosine")
 MODEL_NAMES = {"vgg11": "VGG-11", "resnet18": "ResNet-18"}
 PRECISIONS = ("float32", "bfloat16")
@@ -68,7 +70,8 @@ def _checks_names(cls):
 class RunConfig:
     """Everything that decides a run's result. Wrong values raise one line that names field, value and what is allowed.
 
-    method          "fp" real weights, "ste" latent weights, "bso", "t-bso"
+    method          "fp" real weights, "ste" latent weights, "ste-adam" these by Adam, "bso", "t-bso", or "bold", the
+                    rule of ``bso_lib.experiment.ancestors``
     training        "online" update at every t (Eq. 9), "accumulated" once per batch (Eq. 10), "bptt"
     trace           "ottt", "ndot", "none"; without meaning under "bptt"
     dataset, train_size   name of the set; first train_size images, class-balanced (None: all)
@@ -83,7 +86,7 @@ class RunConfig:
     batch_size      samples of a batch, of all processes together
     lr, momentum    SGD of the real-valued parameters
     real_schedule   factor on lr: "cosine" to 0 over the run, step by step, or "constant" (what the published code does)
-    latent_lr, ste_clip   "ste" only: SGD of the latent weights, same momentum; whether Eq. 4 is cut to |w| <= 1
+    latent_lr, ste_clip   SGD (same momentum) or Adam of the latent weights, or "bold"; whether Eq. 4 is cut to |w| <= 1
     gamma, beta1, beta2, eps   BSO (beta = beta1) and T-BSO
     schedule        factor on gamma and 1 - beta1, or on latent_lr: "constant", "cosine" (to 0 over the run),
                     "inverse-sqrt" (of the number of batches), "stepwise" (0.1 every step_epochs epochs, published code)
@@ -213,12 +216,13 @@ class RunConfig:
             return
         for name, needed in {"training": "online", "start_from": None, "record_flips": False, **SWITCHES}.items():
             self._require("packed", getattr(self, name) == needed, f"needs {name}={needed!r}")
-        self._require("packed", WEIGHTS[self.method] == "binary", "needs method 'bso' or 't-bso'")
+        self._require("packed", self.method in ("bso", "t-bso"), "needs method 'bso' or 't-bso'")
 
     def _check_graphed(self):
         if not self.graphed:
             return
         self._require("graphed", self.device != "cpu", "must be False with device='cpu'")
+        self._require("graphed", self.method not in ("bold", "ste-adam"), f"must be False for method {self.method!r}")
         for name, needed in {"record_flips": False, "packed": "no", **SWITCHES}.items():
             self._require("graphed", getattr(self, name) == needed, f"needs {name}={needed!r}")
 

@@ -3,8 +3,9 @@
     BSO_EXECUTOR="slurm slurm_partition=gpu gpus_per_node=1 timeout_min=600" make reproduce PROFILE=paper
     python -m bso_lib.sweep.cluster 04-how-accurate 07-speech --profile paper --executor "slurm gpus_per_node=1"
 
-An executor is given as one text: "slurm", or "local" for processes of this machine, then options by submitit's names.
-In $BSO_EXECUTOR it lets ``bso_lib.sweep.comparison.run_all`` compute each missing run as a job of its own. The second
+An executor is given as one text: "slurm", or "local" for processes of this machine, then options by submitit's names;
+or "pool processes=16", which needs no submitit: so many processes of one thread, each for one run after another. In
+$BSO_EXECUTOR it lets ``bso_lib.sweep.comparison.run_all`` compute each missing run as a job of its own. The second
 line makes each notebook a job.
 
 All machines need the same checkout and environment and one BSO_CACHE that they share: a file system with locks across
@@ -21,13 +22,15 @@ import sys
 import time
 import traceback
 from collections.abc import Iterable
+from concurrent.futures import as_completed
 from pathlib import Path
 
 from bso_lib.experiment.config import RunConfig
 from bso_lib.experiment.paths import checkout, dry_run, runs_folder
 from bso_lib.experiment.run import run, run_key
+from bso_lib.sweep.pool import single_threads
 
-EXECUTORS = ("slurm", "local")
+EXECUTORS = ("slurm", "local", "pool")
 _POLL = 0.5  # seconds
 _NOTEBOOKS = (checkout() or Path.cwd()) / "notebooks"
 
@@ -72,18 +75,38 @@ def parse_executor(text: str) -> tuple[str, dict]:
             options[name] = ast.literal_eval(value)
         except (ValueError, SyntaxError):
             options[name] = value
+    if kind == "pool" and not all(name == "processes" and isinstance(n, int) and n > 0 for name, n in options.items()):
+        raise ValueError(f"executor {text!r}: a pool has processes=, a whole number of at least 1, and nothing else")
     return kind, options
 
 
 def spread(jobs: dict[str, tuple], executor: str) -> dict[str, object]:
     """Compute ``jobs``, name to (function, *arguments), by ``executor`` and return each one's value by name.
 
-    "local" starts as many at a time as the machine has cores. Logs go to "jobs" beside the runs. Raises
-    :class:`JobsFailed` when all have ended, ImportError without submitit, ValueError for a wrong executor.
+    "local" and "pool" start as many at a time as the machine has cores. Logs go to "jobs" beside the runs, those of a
+    "pool" to stderr. Raises :class:`JobsFailed` when all have ended, ImportError without submitit, ValueError for a
+    wrong executor.
     """
     kind, options = parse_executor(executor)
     if not jobs:
         return {}
+    return _spread_here(jobs, **options) if kind == "pool" else _submit(jobs, kind, options)
+
+
+def _spread_here(jobs, processes=None):
+    values, failed = {}, {}
+    with single_threads(processes or os.cpu_count()) as pool:
+        names = {pool.submit(_Job(*work)): name for name, work in jobs.items()}
+        for done in as_completed(names):
+            name, lost = names[done], done.exception()  # the process was killed
+            values[name], error = (None, str(lost)) if lost else done.result()
+            if error is not None:
+                failed[name] = error
+    _raise_if(failed, jobs, "stderr has more")
+    return values
+
+
+def _submit(jobs, kind, options):
     try:
         from submitit import AutoExecutor
     except ImportError as error:
@@ -104,10 +127,14 @@ def spread(jobs: dict[str, tuple], executor: str) -> dict[str, object]:
             if error is not None:
                 failed[name] = f"{error} (job {job.job_id})"
         time.sleep(_POLL if running else 0)
+    _raise_if(failed, jobs, f"logs in {logs}")
+    return values
+
+
+def _raise_if(failed, jobs, more):
     if failed:
         named = "; ".join(f"{name}: {why}" for name, why in failed.items())
-        raise JobsFailed(f"{len(failed)} of {len(jobs)} jobs failed, the others are done; logs in {logs}. {named}")
-    return values
+        raise JobsFailed(f"{len(failed)} of {len(jobs)} jobs failed, the others are done; {more}. {named}")
 
 
 def compute_missing(configs: Iterable[RunConfig], executor: str):

@@ -23,6 +23,9 @@ METHODS = {
     "STE + OTTT": {"method": "ste", "trace": "ottt", **_ALL},
     "BSO": {"method": "bso", "trace": "ottt", **_ALL},
     "T-BSO": {"method": "t-bso", "trace": "ottt", **_ALL},
+    "Bop + BPTT": {"method": "bso", "training": "bptt", **_ALL},
+    "STE + Adam": {"method": "ste-adam", "trace": "ottt", **_ALL},
+    "BOLD": {"method": "bold", "trace": "ottt", **_ALL},
 }
 COLUMNS = ("method", "width", "time_steps", "seed", "accuracy", "size_mb")
 

@@ -54,6 +54,8 @@ SEARCH = {  # by method; what matters most comes first
     "ste": (Coordinate("latent_lr", 10.0, 10.0), _LR),
     "bso": (Coordinate("beta1", 1e-3), Coordinate("gamma", 5e-7, 10.0), _LR),
     "t-bso": (Coordinate("beta1", 1e-3), _LR, Coordinate("beta2", 1e-5, 10.0)),  # its gamma does next to nothing
+    "ste-adam": (Coordinate("latent_lr", 0.01), _LR),
+    "bold": (Coordinate("latent_lr", 1e4, 10.0), _LR),
 }
 SETTINGS = ("lr", "latent_lr", "gamma", "beta1", "beta2")  # what is searched
 _SAME = ("dataset", "width", "time_steps", "epochs", "train_size", "batch_size", "arithmetic", "seed")

@@ -1,9 +1,9 @@
-"""Descent with every operation on its own is torch's SGD but for the last digit."""
+"""Descent with every operation on its own is torch's SGD, or Adam, but for the last digit."""
 
 import pytest
 import torch
 
-from bso_lib.exact.descent import ExactSGD
+from bso_lib.exact.descent import ExactAdam, ExactSGD
 
 
 @pytest.mark.parametrize("momentum", [0.0, 0.9])
@@ -23,6 +23,22 @@ def test_it_descends_as_torchs(momentum):
         buffer = torch.tensor(momentum).numpy() * buffer + gradient
         expected -= torch.tensor(0.05).numpy() * buffer
     assert torch.equal(found[0], torch.from_numpy(expected))
+
+
+def test_adam_descends_as_torchs_and_resumes():
+    start, gradients = torch.randn(200), torch.randn(30, 200) * 1e-3
+    found = []
+    for kind in (ExactAdam, torch.optim.Adam):
+        p = torch.nn.Parameter(start.clone())
+        optimizer = kind([p], lr=0.05)
+        for i, gradient in enumerate(gradients):
+            if i == 12:
+                before, optimizer = optimizer, kind([p], lr=0.05)
+                optimizer.load_state_dict(before.state_dict())
+            p.grad = gradient.clone()
+            optimizer.step()
+        found.append(p.detach())
+    torch.testing.assert_close(*found, rtol=1e-5, atol=1e-6)
 
 
 def test_an_optimizers_state_resumes():

@@ -36,6 +36,8 @@ KINDS = {
     "T-BSO, NDOT, squared error": {"trace": "ndot", "mse_weight": 0.05, "time_steps": 3},
     "BSO, ResNet-18": {"method": "bso", "model": "resnet18", "train_size": 80},
     "FP, OTTT": {"method": "fp", "momentum": 0.9},
+    "STE + Adam": {"method": "ste-adam", "latent_lr": 0.01, "train_size": 80},
+    "BOLD": {"method": "bold", "latent_lr": 1e5, "train_size": 80},
 }
 # Other machines, played by this one. Without fused multiply-add there is only "default".
 MACHINES = {

@@ -25,17 +25,20 @@ def one_thread():
     torch.set_num_threads(before)
 
 
-def test_runs_spread_over_jobs_are_those_of_this_process_and_failures_are_named(tmp_path, monkeypatch, one_thread):
+@pytest.mark.parametrize(("executor", "told"), [("local", "logs in "), ("pool processes=2", "stderr has more. ")])
+def test_runs_spread_over_jobs_are_those_of_this_process_and_failures_are_named(
+    executor, told, tmp_path, monkeypatch, one_thread
+):
     configs = [TINY, replace(TINY, method="t-bso"), replace(TINY, dataset="cifar10")]
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     monkeypatch.setenv("BSO_DATA", str(tmp_path / "nothing"))
-    monkeypatch.setenv("BSO_EXECUTOR", "local")
+    monkeypatch.setenv("BSO_EXECUTOR", executor)
     monkeypatch.setenv("BSO_CACHE", str(tmp_path / "spread" / "runs"))
     monkeypatch.setattr(comparison, "plan", lambda configs: "")
     with pytest.raises(JobsFailed) as failed:
         comparison.run_all({"all": configs})
     message = str(failed.value)
-    assert message.startswith("1 of 3 jobs failed, the others are done; logs in ")
+    assert message.startswith("1 of 3 jobs failed, the others are done; " + told)
     assert f"{experiments.run_key(configs[2])}: " in message
     assert "DatasetMissing: cifar10 not found" in message
 
@@ -113,12 +116,18 @@ def test_a_job_that_dies_is_named_and_the_others_finish(tmp_path, monkeypatch):
 def test_executors_are_read_and_wrong_ones_refused():
     expected = ("slurm", {"slurm_partition": "gpu", "gpus_per_node": 1})
     assert parse_executor("slurm slurm_partition=gpu gpus_per_node=1") == expected
-    with pytest.raises(ValueError, match=r"^executor 'pbs': must be one of slurm, local$"):
+    with pytest.raises(ValueError, match=r"^executor 'pbs': must be one of slurm, local, pool$"):
         spread({}, "pbs")
-    with pytest.raises(ValueError, match=r"^executor '': must be one of slurm, local$"):
+    with pytest.raises(ValueError, match=r"^executor '': must be one of slurm, local, pool$"):
         parse_executor("")
     with pytest.raises(ValueError, match=r"^executor option 'gpus': must be name=value$"):
         spread({}, "local gpus")
+    assert parse_executor("pool processes=3") == ("pool", {"processes": 3})
+    for wrong in ("pool processes=0", "pool processes=many", "pool timeout_min=3"):
+        with pytest.raises(
+            ValueError, match=rf"^executor '{wrong}': a pool has processes=, a whole number of at least 1"
+        ):
+            parse_executor(wrong)
 
 
 def test_a_notebook_is_a_job_and_what_does_not_exist_is_refused(monkeypatch, capsys):

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from bso_lib.experiment.build import build_model
-from bso_lib.experiment.config import RunConfig
+from bso_lib.experiment.config import WEIGHTS, RunConfig
 from bso_lib.experiment.run import run
 from bso_lib.measure.memory import account_step
 from bso_lib.sweep.planning import duration, layer_table, multiply_accumulates, plan
@@ -43,6 +43,11 @@ def test_time_is_that_of_one_step_times_their_number(monkeypatch):
 def test_memory_is_that_of_the_largest_step():
     configs = [replace(TINY, training="bptt", method="ste", time_steps=t) for t in (1, 3)]
     assert plan(configs).peak_bytes == account_step(configs[1], (1, 28, 28), 10).peak_bytes
+
+
+@pytest.mark.parametrize("method", WEIGHTS)
+def test_every_method_can_be_planned(method):
+    assert plan([replace(TINY, method=method)]).seconds > 0
 
 
 @pytest.mark.parametrize("weights", ["t-bso", "ste", "fp"])
