@@ -2,17 +2,16 @@
 
     python -m bso_lib.sweep.tuning --out notebooks/tuning/fashion-mini.csv --processes 2        (make tune)
 
-Every method has 12 candidates. The search begins at the centre that :data:`SEARCH` states and takes one coordinate
+Every method may try 12 candidates. The search begins at the centre that :data:`SEARCH` states and takes one coordinate
 after another: its neighbours on both sides (two each at the very first stage), then the next one as long as the best
-lies at the edge. When all had their turn it begins again with half the step (of the logarithm), until the candidates
-are used up. A candidate replaces the best only if it is strictly better: of equals, the first tried stays.
+lies at the edge. It is over when every coordinate had its turn, or when the candidates are used up. A candidate
+replaces the best only if it is strictly better: of equals, the first tried stays.
 
 The test images are not used, and no seed that is reported. The candidates of one stage are computed side by side. Every
 finished run is written at once, and rows that are there are not computed again.
 """
 
 import argparse
-import itertools
 import signal
 import sys
 from collections.abc import Mapping
@@ -29,7 +28,7 @@ from bso_lib.experiment.run import run
 from bso_lib.sweep.comparison import METHODS, method_config
 from bso_lib.sweep.pool import single_threads
 
-CANDIDATES = 12  # of each method
+CANDIDATES = 12  # of each method, at most
 
 
 class Coordinate(NamedTuple):
@@ -75,7 +74,7 @@ def trials(search: tuple[Coordinate, ...], accuracy: Mapping[tuple, float], budg
     """Return the candidates of a search so far, in order: all those that ``accuracy`` decides, and the next stage.
 
     ``accuracy`` maps settings, in the order of ``search``, to percent (NaN: diverged). The search is over when all
-    ``budget`` candidates have one.
+    candidates have one.
     """
 
     def settings(steps):
@@ -86,22 +85,20 @@ def trials(search: tuple[Coordinate, ...], accuracy: Mapping[tuple, float], budg
         return -1.0 if found != found else found
 
     best, tried, stage = (0.0,) * len(search), [], 0
-    for turn in itertools.count():
-        for i, coordinate in enumerate(search):
-            while True:
-                offsets = (0, -1, 1) if tried else (0, -1, 1, -2, 2)
-                line = [(*best[:i], best[i] + k / 2**turn, *best[i + 1 :]) for k in offsets]
-                known = {trial.settings for trial in tried}
-                new = [steps for steps in line if settings(steps) not in known][: budget - len(tried)]
-                if not new:
-                    break
-                stage += 1
-                tried += [Trial(stage, coordinate.name, settings(steps)) for steps in new]
-                if any(settings(steps) not in accuracy for steps in new):
-                    return tried
-                best = max([best, *new], key=score)  # the first of equals
-            if len(tried) == budget:
+    for i, coordinate in enumerate(search):
+        while True:
+            offsets = (0, -1, 1) if tried else (0, -1, 1, -2, 2)
+            line = [(*best[:i], best[i] + k, *best[i + 1 :]) for k in offsets]
+            known = {trial.settings for trial in tried}
+            new = [steps for steps in line if settings(steps) not in known][: budget - len(tried)]
+            if not new:
+                break
+            stage += 1
+            tried += [Trial(stage, coordinate.name, settings(steps)) for steps in new]
+            if any(settings(steps) not in accuracy for steps in new):
                 return tried
+            best = max([best, *new], key=score)  # the first of equals
+    return tried
 
 
 def tune(base: RunConfig, out: Path, labels=tuple(METHODS), processes: int = 1, progress: bool = True) -> pd.DataFrame:

@@ -49,13 +49,15 @@ def search(coordinates, judge):
 
 
 @pytest.mark.parametrize("method", SEARCH)
-def test_every_method_has_as_many_candidates_whatever_is_found(method):
+def test_a_search_tries_every_coordinate_on_both_sides_and_ends_in_time(method):
     draws = [random.Random(seed).random for seed in range(20)]
     judges = [lambda s, d=d: d() for d in draws] + [lambda s: 5.0, lambda s: s[0], lambda s: -s[-1], lambda s: math.nan]
     for judge in judges:
         found, waits = search(SEARCH[method], judge)
-        assert len({trial.settings for trial in found}) == len(found) == CANDIDATES
+        assert len({trial.settings for trial in found}) == len(found) <= CANDIDATES
         assert waits == found[-1].stage <= 8
+        tried = {c.name: {trial.settings[i] for trial in found} for i, c in enumerate(SEARCH[method])}
+        assert len(found) == CANDIDATES or all(len(values) >= 3 for values in tried.values())
         assert [trial.stage for trial in found] == sorted(trial.stage for trial in found)
 
 
@@ -73,18 +75,19 @@ def test_the_search_finds_a_peak_within_its_reach():
     found, _ = search(two, lambda s: 50 + judge(s))
     assert max(found, key=lambda trial: judge(trial.settings)).settings == (1000.0, 0.32)
     # by hand: five of latent_lr, of which the largest is best, so one more; then lr, whose upper neighbour is best
-    assert [t.settings for t in found[:10]] == [
+    assert [t.settings for t in found] == [
         (10.0, 0.1), (1.0, 0.1), (100.0, 0.1), (0.1, 0.1), (1000.0, 0.1), (10000.0, 0.1), (1000.0, 0.032),
-        (1000.0, 0.32), (1000.0, 1.0), (320.0, 0.32),
+        (1000.0, 0.32), (1000.0, 1.0),
     ]  # fmt: skip
 
 
 def test_of_equals_the_first_tried_stays_and_divergence_loses():
     one = (Coordinate("lr", 0.1),)
     flat, _ = search(one, lambda s: 50.0)
-    assert {trial.settings for trial in flat[5:7]} == {(0.056,), (0.18,)}  # around the centre still
+    assert {trial.settings for trial in flat} == {(0.1,), (0.032,), (0.32,), (0.01,), (1.0,)}  # the centre stays best
     diverging, _ = search(one, lambda s: math.nan if s[0] >= 0.1 else 50.0)
-    assert (0.018,) in {trial.settings for trial in diverging}  # beyond 0.032, the first that did not
+    assert max(diverging, key=lambda trial: trial.settings[0] < 0.1).settings == (0.032,)  # the first that did not
+    assert len(diverging) == 5
 
 
 def test_decays_are_searched_as_what_they_leave_and_written_shortly():
@@ -106,7 +109,6 @@ def test_a_committed_tuning_is_this_search_on_validation_data(path):
         }
         found = trials(coordinates, accuracy)
         assert [t.settings for t in found] == list(accuracy), label
-        assert len(found) == CANDIDATES, label
         assert set(best_settings(table, label)) == {c.name for c in coordinates}
     assert path.stem.startswith(table["dataset"].unique().item())
     assert set(table["arithmetic"]) == {"exact"}
@@ -166,19 +168,20 @@ def test_tune_trains_on_validation_splits_reports_divergence_and_computes_nothin
     table = tune(TINY, out, ["FP, OTTT", "T-BSO"])
     assert {c.evaluate_on for c in seen} == {"validation"}
     assert {c.seed for c in seen} == {107}
-    assert len(seen) == len(table) == 2 * CANDIDATES
+    number = len(table)
+    assert len(seen) == number > 10
     assert table.loc[table["lr"] >= 1, "validation_accuracy"].isna().all()
-    assert table["validation_accuracy"].notna().sum() > CANDIDATES
-    assert best_settings(table, "FP, OTTT")["lr"] == 0.049
+    assert table["validation_accuracy"].notna().sum() > number / 2
+    assert best_settings(table, "FP, OTTT")["lr"] == 0.032
     written = out.read_text()
     again = tune(TINY, out, ["FP, OTTT", "T-BSO"])
-    assert len(seen) == 2 * CANDIDATES
+    assert len(seen) == number
     assert out.read_text() == written
     assert best_settings(again, "T-BSO") == best_settings(table, "T-BSO")
     kept = pd.read_csv(out).iloc[:-5]
     kept.to_csv(out, index=False)
     tune(TINY, out, ["T-BSO", "FP, OTTT"])  # in any order
-    assert len(seen) == 2 * CANDIDATES + 5
+    assert len(seen) == number + 5
     assert out.read_text() == written
     for change, told in (
         ({"width": 1 / 8}, "has width 0.0625, asked is 0.125: give another file or delete it"),
@@ -215,12 +218,12 @@ def test_the_command_tunes_what_it_is_told_and_goes_on_after_it_was_ended(tmp_pa
     assert first.returncode == 1
     assert "the same command goes on from here" in told
     early = pd.read_csv(out)
-    assert 0 < len(early) < CANDIDATES
+    assert len(early) > 0
     said, told = _started(out, tmp_path).communicate(timeout=300)
     table = pd.read_csv(out)
-    assert len(table) == CANDIDATES
+    assert 5 <= len(table) <= CANDIDATES
     assert set(table["device"]) == {"cpu, 1 threads"}
-    assert told.count("FP, OTTT (") <= CANDIDATES - len(early)
+    assert told.count("FP, OTTT (") <= len(table) - len(early)
     assert said.startswith("FP, OTTT: {'lr':")
     expected = {"method": "FP, OTTT", "stage": 1, "coordinate": "lr", "lr": 0.1, "dataset": "fashion-mini",
                 "width": 0.0625, "time_steps": 1, "epochs": 1, "train_size": 100, "batch_size": 50,
