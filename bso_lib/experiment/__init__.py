@@ -14,6 +14,7 @@ machine          what of this machine decides a run's digits
 paths            where results lie
 result           what a finished run leaves
 evidence         what runs found, kept beside the notebooks and looked up by what was asked
+kept_networks    the few networks that a notebook opens, beside the evidence
 run              from a RunConfig to its result
 checksum         one fixed exact run and the SHA-256 of what it learned
 command          python -m bso_lib

@@ -102,14 +102,9 @@ def find(config: RunConfig) -> RunResult | None:
 
     Raises :class:`DamagedEvidence`.
     """
-    path = _path(config)
-    if path is None or dry_run() or not path.exists():
+    entry = _entry_of(config)
+    if entry is None:
         return None
-    key = evidence_key(config)
-    line = _lines(path).get(key)
-    if line is None:
-        return None
-    entry = _checked(path, key, line)
     flips = entry["flips"] and FlipRecord(**{name: pd.DataFrame(table) for name, table in entry["flips"].items()})
     history = pd.DataFrame(entry["history"])
     return RunResult(config, history, entry["provenance"], None, flips, "evidence", entry["checksum"])
@@ -128,15 +123,48 @@ def keep(result: RunResult):
         return
     entry = _entry(result)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with filelock.FileLock(path.with_name(f".{path.name}.lock")):
+    with _locked(path):
         lines = dict(_lines(path)) if path.exists() else {}
         if _outcome_of(path, entry["key"], lines) != [entry[name] for name in _OUTCOME]:
-            lines[entry["key"]] = _text(entry | {"sha256": _digest(entry)})
-            write_atomically(path, "".join(f"{lines[key]}\n" for key in sorted(lines)).encode())
+            _write(path, lines, entry)
+
+
+def network_digests(config: RunConfig) -> dict[str, str]:
+    """Return the SHA-256 of the networks kept of ``config``, by epoch; see :mod:`bso_lib.experiment.kept_networks`."""
+    return (_entry_of(config) or {"networks": {}})["networks"]
+
+
+def add_network(config: RunConfig, epoch: str, digest: str):
+    """Write down that a network of ``config`` is kept; raises KeyError where its run is not."""
+    path, key = _path(config), evidence_key(config)
+    with _locked(path):
+        lines = dict(_lines(path))
+        entry = _checked(path, key, lines[key])
+        if entry["networks"].get(epoch) != digest:
+            entry["networks"][epoch] = digest
+            _write(path, lines, entry)
 
 
 def _path(config):
     return folder() and folder() / f"{config.dataset}-{config.method}.jsonl"
+
+
+def _entry_of(config):
+    """Return the checked entry of ``config``; None where there is none, or none is to be read."""
+    path, key = _path(config), evidence_key(config)
+    if path is None or dry_run() or not path.exists() or key not in _lines(path):
+        return None
+    return _checked(path, key, _lines(path)[key])
+
+
+def _locked(path):
+    return filelock.FileLock(path.with_name(f".{path.name}.lock"))
+
+
+def _write(path, lines, entry):
+    """Put ``entry`` among ``lines`` and write them; the file must be locked."""
+    lines = lines | {entry["key"]: _text(entry | {"sha256": _digest(entry)})}
+    write_atomically(path, "".join(f"{lines[key]}\n" for key in sorted(lines)).encode())
 
 
 def _text(content, sort_keys=False):

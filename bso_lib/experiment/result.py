@@ -2,6 +2,7 @@
 
 import hashlib
 import sys
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,21 +53,36 @@ class RunResult:
         """Return the trained network, or the one after ``epoch`` (0: before training), on the CPU, in evaluation mode.
 
         In plain layers; ``exact(model)`` of one trained in exact arithmetic answers to the bit as it was scored.
+        Of a run read from the evidence it is the network kept there (:mod:`bso_lib.experiment.kept_networks`); where
+        none is, the run is computed, which is said on stderr. With BSO_KEEP_EVIDENCE=1 what was computed is kept.
         Raises ValueError for an epoch that ``RunConfig.snapshot_every`` did not keep.
         """
+        model = build_model(self.config, self.provenance["num_classes"], self.provenance["in_channels"])
+        model.load_state_dict(self._weights(epoch))
+        return model.eval()
+
+    def _weights(self, epoch):
+        # These modules know of results: they are imported when needed.
+        from bso_lib.experiment.evidence import keeping
+        from bso_lib.experiment.kept_networks import keep_network, kept_network
+
         if self.folder is None:
-            return self._recomputed().load_model(epoch)
-        shape = (self.provenance["num_classes"], self.provenance["in_channels"])
-        model = build_model(self.config, *shape)
+            kept = kept_network(self.config, epoch)
+            return self._recomputed()._weights(epoch) if kept is None else kept
         path = self.folder / (WEIGHTS_FILE if epoch is None else snapshot_name(epoch))
         if not path.exists():
             raise ValueError(f"no weights of epoch {epoch!r}: the run has snapshot_every={self.config.snapshot_every}")
-        model.load_state_dict(load_file(path))
-        return model.eval()
+        weights = load_file(path)
+        if keeping():
+            keep_network(self.config, epoch, weights)
+        return weights
 
     def _recomputed(self):
-        from bso_lib.experiment.run import run  # which reads evidence, and so knows this class
+        from bso_lib.experiment.run import run
 
         seconds = self.provenance["seconds"]
         print(f"the evidence keeps no network of this run: it is computed, in about {seconds:.0f} s", file=sys.stderr)
-        return run(self.config, recompute=True)
+        computed = run(self.config, recompute=True)
+        if computed.checksum != self.checksum:
+            warnings.warn("the network computed here is another than the evidence tells of", stacklevel=4)
+        return computed

@@ -6,8 +6,10 @@ from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import pandas as pd
+import torch
 
 from bso_lib.deploy.network_file import MEGABYTE, packed_size_bytes
+from bso_lib.experiment.build import build_model
 from bso_lib.experiment.config import RunConfig
 from bso_lib.experiment.result import RunResult
 from bso_lib.experiment.run import run
@@ -66,11 +68,17 @@ def results_table(results: Mapping[str, Sequence[RunResult]]) -> pd.DataFrame:
     """Return a row per run: method, width, time_steps, seed, test accuracy (percent), size_mb (as it is trained)."""
     rows = [
         (label, r.config.width, r.config.time_steps, r.config.seed, r.accuracy,
-         packed_size_bytes(r.load_model()) / MEGABYTE)
+         _size_mb(r))
         for label, found in results.items()
         for r in found
     ]  # fmt: skip
     return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def _size_mb(result):
+    with torch.device("meta"):  # no weights needed
+        model = build_model(result.config, result.provenance["num_classes"], result.provenance["in_channels"])
+    return packed_size_bytes(model) / MEGABYTE
 
 
 def accuracies(results: Mapping[str, Sequence[RunResult]]) -> dict[str, list[float]]:
