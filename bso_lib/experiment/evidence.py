@@ -46,6 +46,10 @@ class DamagedEvidence(ValueError):
     """An entry of the evidence is damaged, forged or out of place; the message names its file and key."""
 
 
+class DiffersFromEvidence(RuntimeError):
+    """A run in exact arithmetic came out otherwise than its evidence says; the message names it and what differs."""
+
+
 def folder() -> Path | None:
     """Return where the evidence lies: $BSO_EVIDENCE, else notebooks/evidence/runs of the checkout; None: nowhere."""
     asked_for = os.environ.get("BSO_EVIDENCE")
@@ -127,6 +131,19 @@ def keep(result: RunResult):
         lines = dict(_lines(path)) if path.exists() else {}
         if _outcome_of(path, entry["key"], lines) != [entry[name] for name in _OUTCOME]:
             _write(path, lines, entry)
+
+
+def difference(computed: RunResult, kept: RunResult) -> str | None:
+    """Return in one line what of ``computed`` is another than in ``kept``; None where they agree to the last digit."""
+    here, there = _entry(computed), _entry(kept)
+    parts = [name for name in _OUTCOME if here[name] != there[name]]
+    if not parts:
+        return None
+    config = computed.config
+    return (
+        f"run {here['key']} of {_path(config).name} differs in {', '.join(parts)}: {computed.accuracy:.2f} % computed "
+        f"here, {kept.accuracy:.2f} % in the evidence ({config.method}, {config.conditions()}, seed {config.seed})"
+    )
 
 
 def network_digests(config: RunConfig) -> dict[str, str]:

@@ -11,6 +11,7 @@ import torch
 from bso_lib.deploy.network_file import MEGABYTE, packed_size_bytes
 from bso_lib.experiment.build import build_model
 from bso_lib.experiment.config import RunConfig
+from bso_lib.experiment.evidence import DiffersFromEvidence, difference, find, keeping
 from bso_lib.experiment.result import RunResult
 from bso_lib.experiment.run import run
 from bso_lib.sweep.cluster import compute_missing
@@ -29,6 +30,7 @@ METHODS = {
     "STE + Adam": {"method": "ste-adam", "trace": "ottt", **_ALL},
     "BOLD": {"method": "bold", "trace": "ottt", **_ALL},
 }
+SHORT = 120  # seconds: runs that took longer are not computed only to be compared
 COLUMNS = ("method", "width", "time_steps", "seed", "accuracy", "size_mb")
 
 
@@ -51,17 +53,61 @@ def method_configs(
     return {label: [method_config(base, label, seed=seed, **own) for seed in seeds] for label, own in settings.items()}
 
 
-def run_all(configs: Mapping[Hashable, Sequence[RunConfig]]) -> dict[Hashable, list[RunResult]]:
-    """Run all ``configs``, each key's in order; says first, on stderr, what is cached and what the rest will take.
+def run_all(
+    configs: Mapping[Hashable, Sequence[RunConfig]], recompute: int | str = 0
+) -> dict[Hashable, list[RunResult]]:
+    """Return the results of all ``configs``, each key's in order, of one origin: the evidence, or this machine.
 
-    With BSO_EXECUTOR in the environment those that are missing are computed as jobs, see
-    :mod:`bso_lib.sweep.cluster`.
+    ``recompute``: 0; or a number, of each key's first configs, that are also computed here (unless that took above
+    SHORT seconds) and compared with the evidence; or "all": computed here are all, and those results are returned. So
+    they are where the evidence lacks one of them, but with BSO_KEEP_EVIDENCE=1, which adds what it lacks. What was
+    computed and compared is printed in one line. Said before, on stderr: what is cached and what the rest will take.
+    With BSO_EXECUTOR in the environment those that are missing are computed as jobs, see :mod:`bso_lib.sweep.cluster`.
+
+    Raises :class:`DiffersFromEvidence`, ValueError for another ``recompute``.
     """
+    number = isinstance(recompute, int) and not isinstance(recompute, bool) and recompute >= 0
+    if not number and recompute != "all":
+        raise ValueError(f"recompute={recompute!r}: must be 0, a number of seeds, or 'all'")
     every = [config for group in configs.values() for config in group]
-    print(plan(every), file=sys.stderr)
+    if recompute != "all" and keeping():
+        _compute([config for config in every if find(config) is None])
+    kept = {} if recompute == "all" and keeping() else {c: r for c in every if (r := find(c)) is not None}
+    shown = recompute != "all" and len(kept) == len(set(every))
+    if shown:
+        first = [c for group in configs.values() for c in group[:recompute] if kept[c].provenance["seconds"] <= SHORT]
+        computed = _compute(first)
+    else:
+        if kept and recompute != "all":
+            lacking = len(set(every)) - len(kept)
+            print(f"no evidence of {lacking} runs: to compare like with like all are computed here", file=sys.stderr)
+        computed = _compute(every)
+    print(_compared(computed, kept, len(set(every))))
+    return {key: [(kept if shown else computed)[config] for config in group] for key, group in configs.items()}
+
+
+def _compute(configs):
+    """Return the results of ``configs`` as this machine computes them, by config."""
+    if configs:
+        print(plan(configs), file=sys.stderr)
     if os.environ.get("BSO_EXECUTOR"):
-        compute_missing(every, os.environ["BSO_EXECUTOR"])
-    return {key: [run(config) for config in group] for key, group in configs.items()}
+        compute_missing(configs, os.environ["BSO_EXECUTOR"])
+    return {config: run(config, recompute=True) for config in configs}
+
+
+def _compared(computed, kept, runs):
+    """Tell in a line what was computed here and how it compares; raises DiffersFromEvidence where it must be equal."""
+    both = [config for config in computed if config in kept]
+    told = {config: difference(computed[config], kept[config]) for config in both}
+    for config in both:
+        if told[config] and config.exact:
+            raise DiffersFromEvidence(f"{told[config]}, though exact arithmetic gives the same digits everywhere")
+    if not computed:
+        return f"0 of {runs} runs computed here, all read from the evidence"
+    line, equal = f"{len(computed)} of {runs} runs computed here", sum(not each for each in told.values())
+    if len(both) < len(computed):
+        return f"{line}, {equal} of {len(both)} equal to their evidence to the last digit" if both else line
+    return f"{line}, {equal} equal to the last digit"
 
 
 def results_table(results: Mapping[str, Sequence[RunResult]]) -> pd.DataFrame:
