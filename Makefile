@@ -1,5 +1,5 @@
 # make            lists the targets
-# make reproduce  rebuilds every figure and the page with all of them and the ledger (PROFILE=quick|laptop|paper)
+# make reproduce  rebuilds every figure and the page with all of them and the ledger (PROFILE=quick|laptop|evening|paper)
 
 PROFILE ?= laptop
 PYTHON ?= python3
@@ -7,8 +7,8 @@ VENV ?= .venv
 RUN := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 
-ifneq ($(words $(PROFILE)) $(filter-out quick laptop paper,$(PROFILE)),1 )
-$(error PROFILE=$(PROFILE): must be quick, laptop or paper)
+ifneq ($(words $(PROFILE)) $(filter-out quick laptop evening paper,$(PROFILE)),1 )
+$(error PROFILE=$(PROFILE): must be quick, laptop, evening or paper)
 endif
 ifneq ($(words $(VENV)),1)
 $(error VENV=$(VENV): must be one folder, without spaces)
@@ -46,7 +46,14 @@ EXPERIMENTS := 00-start-here 01-latent-weights 02-gradients-over-time 03-memory 
     15-regret-rates
 NOTEBOOKS := $(EXPERIMENTS) 99-ledger
 BUILD := build/$(PROFILE)
+ifeq ($(PROFILE),evening)
+# Everything is computed and kept as evidence; the committed figures stay as they are.
+FIGURES := build/evening
+export BSO_FIGURES := $(CURDIR)/build
+export BSO_KEEP_EVIDENCE := 1
+else
 FIGURES := figures/$(PROFILE)
+endif
 pictures = $(foreach figure,$(FIGURES_$(1)),$(FIGURES)/$(1)-$(figure).png)
 
 # Memory given back to the system after each operation would cost a third of a small training step.
@@ -57,7 +64,7 @@ shared_cores = $(if $(filter -j%,$(MAKEFLAGS)),GOMP_SPINCOUNT=1000)
 
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help env lab reproduce notebooks dry-run test lint bench tune arithmetic machines coin checksum gpu-check clean \
+.PHONY: help env lab reproduce notebooks dry-run test lint bench tune arithmetic machines coin checksum evening vouch gpu-check clean \
     FORCE
 
 help: ## list the targets
@@ -154,6 +161,16 @@ coin: env ## train a small network with a random threshold again, beside BSO and
 
 checksum: env ## compute one fixed exact run and print its SHA-256, the one in README on every machine
 	@$(RUN) -m bso_lib.experiment.checksum
+
+evening: env ## compute every run and keep it as evidence (8 h, resumable; deletes nothing; figures in build/evening)
+	@test -d notebooks/evidence/runs || rm -f build/evening/*.ipynb
+	@$(MAKE) --no-print-directory PROFILE=evening $(EXPERIMENTS:%=build/evening/%.ipynb)
+	@$(RUN) -m bso_lib.experiment.vouch --sample 0
+
+VOUCH ?= --sample 3 --budget 60
+
+vouch: env ## compute a few runs of the evidence again, past the cache, and compare (VOUCH="--sample 3 --budget 60")
+	@$(RUN) -m bso_lib.experiment.vouch $(VOUCH)
 
 gpu-check: env ## show in five minutes what only a GPU can: CUDA tests, memory, speed, the same bits (build/gpu-check.md)
 	$(RUN) -m bso_lib.bench.gpu_check

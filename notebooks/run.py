@@ -26,7 +26,8 @@ from bso_lib.experiment.paths import dry_run
 
 NOTEBOOKS = Path(__file__).parent
 BUILD = NOTEBOOKS.parent / "build"
-PROFILES = ("quick", "laptop", "paper")
+PROFILES = ("quick", "laptop", "evening", "paper")
+EVERY = "every"  # a profile's settings of every notebook that has such a parameter
 
 
 def known_notebooks() -> list[str]:
@@ -59,7 +60,7 @@ def read_profile(path: Path) -> dict:
     if not isinstance(settings, dict):
         raise ValueError(f"{path.name} holds a {type(settings).__name__}: must be settings by notebook")
     for name, values in settings.items():
-        if name not in known_notebooks():
+        if name not in (EVERY, *known_notebooks()):
             raise ValueError(
                 f"{path.name} has settings of {name!r}, no notebook{did_you_mean(name, known_notebooks())}"
             )
@@ -76,7 +77,7 @@ def check_value(where: str, parameter: str, value, default):
     kinds = {bool: bool, int: int, float: int | float, str: str, list: list, dict: dict}
     words = {bool: "True or False", int: "a whole number", float: "a number", str: "text", list: "a list",
              dict: "a mapping"}  # fmt: skip
-    if value is None or type(default) not in kinds:
+    if value is None or type(default) not in kinds or (parameter, value) == ("recompute", "all"):
         return
     if not isinstance(value, kinds[type(default)]) or isinstance(value, bool) != isinstance(default, bool):
         hint = "; write 5.0e-7 for 5e-7" if isinstance(value, str) and "e" in value else ""
@@ -86,6 +87,8 @@ def check_value(where: str, parameter: str, value, default):
 def profile_parameters(name: str, profile: str) -> dict:
     """Return what ``profile`` sets in notebook ``name``, its own name included; smaller where DRY_RUN says so.
 
+    What it sets under "every" holds for each notebook that has such a parameter.
+
     Raises ValueError for a parameter that the notebook does not have, of which papermill would only warn, and for a
     value of another kind than the notebook's own.
     """
@@ -93,7 +96,9 @@ def profile_parameters(name: str, profile: str) -> dict:
     parameters = {"profile": profile}
     for file in (profile, "dry-run") if dry_run() else (profile,):
         path = NOTEBOOKS / "profiles" / f"{file}.yaml"
-        settings = read_profile(path).get(name) or {}
+        profiled = read_profile(path)
+        shared = {key: value for key, value in (profiled.get(EVERY) or {}).items() if key in known}
+        settings = shared | (profiled.get(name) or {})
         for parameter, value in settings.items():
             if parameter not in known:
                 raise ValueError(

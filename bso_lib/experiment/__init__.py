@@ -16,6 +16,7 @@ result           what a finished run leaves
 evidence         what runs found, kept beside the notebooks and looked up by what was asked
 kept_networks    the few networks that a notebook opens, beside the evidence
 run              from a RunConfig to its result
+vouch            some kept runs computed again and compared, for make vouch
 checksum         one fixed exact run and the SHA-256 of what it learned
 command          python -m bso_lib
 """

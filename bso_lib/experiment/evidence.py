@@ -23,6 +23,7 @@ import hashlib
 import json
 import os
 import re
+from collections.abc import Callable, Iterator
 from dataclasses import fields
 from pathlib import Path
 
@@ -107,8 +108,22 @@ def find(config: RunConfig) -> RunResult | None:
     Raises :class:`DamagedEvidence`.
     """
     entry = _entry_of(config)
-    if entry is None:
-        return None
+    return None if entry is None else _result(config, entry)
+
+
+def entries() -> Iterator[Callable[[], RunResult]]:
+    """Yield, for each entry there is, a function that returns its run or raises :class:`DamagedEvidence`."""
+    for path in sorted(folder().glob("*.jsonl")):
+        for key, line in _lines(path).items():
+            yield functools.partial(_read, path, key, line)
+
+
+def _read(path, key, line):
+    entry = _checked(path, key, line)
+    return _result(RunConfig(**entry["config"]), entry)
+
+
+def _result(config, entry):
     flips = entry["flips"] and FlipRecord(**{name: pd.DataFrame(table) for name, table in entry["flips"].items()})
     history = pd.DataFrame(entry["history"])
     return RunResult(config, history, entry["provenance"], None, flips, "evidence", entry["checksum"])

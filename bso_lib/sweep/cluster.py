@@ -167,7 +167,7 @@ def main():
         prog="python -m bso_lib.sweep.cluster", description="Run notebooks as jobs of a cluster."
     )
     parser.add_argument("names", nargs="+", metavar="notebook", help="its file name without .ipynb")
-    parser.add_argument("--profile", required=True, help="quick, laptop or paper")
+    parser.add_argument("--profile", required=True, help="quick, laptop, evening or paper")
     parser.add_argument("--executor", default=os.environ.get("BSO_EXECUTOR", "slurm"), help="default: $BSO_EXECUTOR")
     arguments = parser.parse_args()
     for name in arguments.names:

@@ -139,8 +139,8 @@ MAKE = rows(
         (given, "status 2", *words)
         for given, *words in [
             *[
-                (f"PROFILE={v} help", f"PROFILE={v}: must be quick, laptop or paper")
-                for v in ("fast", "Quick", "", "quick laptop", "quick.yaml", "evening")
+                (f"PROFILE={v} help", f"PROFILE={v}: must be quick, laptop, evening or paper")
+                for v in ("fast", "Quick", "", "quick laptop", "quick.yaml", "morning")
             ],
             ("PYTHON=nosuch help", "PYTHON=nosuch: no such program", "at least 3.11"),
             ("PYTHON= help", "PYTHON=: no such program"),

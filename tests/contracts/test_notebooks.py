@@ -1,6 +1,7 @@
 """The notebook contract: order, parameters, profiles, stored outputs, figures; and what happens when one fails."""
 
 import importlib.util
+import os
 import re
 import subprocess
 import sys
@@ -64,6 +65,41 @@ def test_a_notebook_is_prose_calls_and_figures(notebook):
     assert str(ROOT) not in nbformat.writes(notebook)
     for link in re.findall(r"\]\(([^)#:]+\.ipynb)\)", "\n".join(c.source for c in notebook.cells)):
         assert (ROOT / "notebooks" / link).exists(), link
+
+
+def test_what_a_profile_sets_in_every_notebook_holds_where_there_is_such_a_parameter(runner, tmp_path, monkeypatch):
+    (tmp_path / "profiles").mkdir()
+    for name, source in {"01-a": "profile = ''; recompute = 0; epochs = 3", "02-b": "profile = ''; epochs = 3"}.items():
+        cell = nbformat.v4.new_code_cell(source.replace("; ", "\n"), metadata={"tags": ["parameters"]})
+        nbformat.write(nbformat.v4.new_notebook(cells=[cell]), tmp_path / f"{name}.ipynb")
+    monkeypatch.setattr(runner, "NOTEBOOKS", tmp_path)
+    path = tmp_path / "profiles" / "evening.yaml"
+    path.write_text("every: {recompute: all, epochs: 5}\n01-a: {epochs: 7}")
+    assert runner.profile_parameters("01-a", "evening") == {"profile": "evening", "recompute": "all", "epochs": 7}
+    assert runner.profile_parameters("02-b", "evening") == {"profile": "evening", "epochs": 5}
+    path.write_text("every: {recompute: some}")
+    with pytest.raises(ValueError, match="recompute='some' must be a whole number, as 0"):
+        runner.profile_parameters("01-a", "evening")
+
+
+def test_the_evening_computes_all_and_keeps_it_past_the_committed_figures():
+    told = subprocess.run(
+        ["make", "--no-print-directory", "--dry-run", "evening"], cwd=ROOT, capture_output=True, text=True, check=True,
+        env={k: v for k, v in os.environ.items() if k != "BSO_EVIDENCE"},
+    ).stdout  # fmt: skip
+    ran = re.findall(r"notebooks/run.py (\S+) --profile (\S+)", told)
+    assert [name for name, _ in ran] == [name for name in NAMES if name != "99-ledger"]
+    assert {profile for _, profile in ran} == {"evening"}
+    assert told.splitlines()[-1].endswith("-m bso_lib.experiment.vouch --sample 0")
+    assert "figures/laptop" not in told
+    rules = subprocess.run(
+        ["make", "--print-data-base", "--dry-run", "PROFILE=evening", "help"], cwd=ROOT, capture_output=True, text=True
+    ).stdout  # fmt: skip
+    assert f"BSO_FIGURES := {ROOT}/build\n" in rules
+    assert "BSO_KEEP_EVIDENCE := 1\n" in rules
+    assert "build/evening/04-how-accurate-accuracy.png: build/evening/04-how-accurate.ipynb" in rules
+    settings = yaml.safe_load((ROOT / "notebooks" / "profiles" / "evening.yaml").read_text())
+    assert settings == {"every": {"recompute": "all"}, "99-ledger": {"ledger_of": "evening"}}
 
 
 @pytest.mark.parametrize("profile", PROFILES)
@@ -160,7 +196,7 @@ def test_a_notebook_that_does_not_exist_is_refused():
 
 @pytest.mark.parametrize(
     ("goal", "expected"),
-    [([], "make reproduce"), (["PROFILE=tiny"], "PROFILE=tiny: must be quick, laptop or paper")],
+    [([], "make reproduce"), (["PROFILE=tiny"], "PROFILE=tiny: must be quick, laptop, evening or paper")],
 )
 def test_make_alone_lists_the_targets_and_refuses_an_unknown_profile(goal, expected):
     done = subprocess.run(["make", "--no-print-directory", *goal], cwd=ROOT, capture_output=True, text=True)
