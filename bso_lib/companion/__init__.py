@@ -1,10 +1,17 @@
 """What the notebooks call besides the experiments: one look for all figures, the paper's numbers, and the ledger.
 
 paper       the published numbers (published/*.csv)
-claim       what a claim of the paper is
+claim       what a claim is and by which rule it is judged
 accuracy_claims, theory_claims, cost_claims    every claim that is judged
+table_claims    claims that the paper's own tables decide
 registry    all of them by their id
+statistics  intervals over seeds, Holm's levels, the seeds that would decide
+scale       whether a run has all the paper's settings
+questions   what is asked of runs: a difference, a range, a quantity of each seed
+verdicts    the rows of what seeds decide
+row         a row of the ledger
+former      calls of notebooks that are not moved yet
 figures     one look, and where each number comes from
-ledger      a verdict on each claim
+ledger      a verdict on each claim, of the paper and of the companion apart
 gallery     all figures of a profile, with captions.csv, and the whole ledger on one page
 """

@@ -89,7 +89,8 @@ def caption(origin: dict[str, str]) -> str:
 def save(figure, data: pd.DataFrame, stem: str, origin: dict[str, str]):
     """Write ``figure`` and ``data`` to figures/<profile>/<stem>.png, .pdf and .csv, each atomically.
 
-    ``origin``: what :func:`provenance` returns; its entries become columns of the csv, and its profile the folder.
+    ``origin``: what :func:`provenance` returns; its entries become columns of the csv, and its profile the folder. Rows
+    whose "source" says "published" carry none of it but the profile: no data set, seed or device of ours.
     A note of it is put under the figure. Bytes depend on the content alone: no date is written.
     Raises ValueError if ``data`` has a column of the same name as an entry of ``origin``.
     """
@@ -102,6 +103,9 @@ def save(figure, data: pd.DataFrame, stem: str, origin: dict[str, str]):
         buffer = io.BytesIO()
         figure.savefig(buffer, format=suffix, metadata=metadata)
         write_atomically(folder / f"{stem}.{suffix}", buffer.getvalue())
-    csv = data.assign(**origin).to_csv(index=False, lineterminator="\n")
-    write_atomically(folder / f"{stem}.csv", csv.encode())
+    table = data.assign(**origin)
+    if "source" in table:
+        theirs = table["source"].astype(str).str.startswith("published")
+        table.loc[theirs, [name for name in origin if name != "profile"]] = ""
+    write_atomically(folder / f"{stem}.csv", table.to_csv(index=False, lineterminator="\n").encode())
     print(f"saved figures/{origin['profile']}/{stem}.png, .pdf, .csv")

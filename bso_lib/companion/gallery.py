@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from bso_lib.companion.ledger import counts, ledger, markdown
+from bso_lib.companion.ledger import counts, ledger, markdown, parts
 from bso_lib.data.stored import write_atomically
 from bso_lib.experiment.paths import figures_folder
 
@@ -33,14 +33,20 @@ def gallery(profile: str) -> str:
         lines.append(f"## {question}\n\n[Notebook {notebook[:2]}](../../notebooks/{notebook}.ipynb)")
         lines += [f"![{row.caption}]({row.file})\n\n{row.caption}" for row in figures.itertuples()]
     table = ledger(profile)
-    run = table["verdict"] != "not run"
-    lines += [
-        "# The ledger",
-        f"All {len(table)} claims: {counts(table)}. A run at reduced scale can at best hold at reduced scale.",
-        markdown(table[run], ["verdict", "statement", "place", "published", "ours", "test", "conditions"]),
-        "## Not run",
-        markdown(table[~run], ["place", "statement", "published"]),
-    ]
+    lines.append(
+        "# The ledger\n\nA verdict by seeds reads the interval at Holm's level. Each row's n, 95 % interval and "
+        "runs are in [99-ledger-verdicts.csv](99-ledger-verdicts.csv)."
+    )
+    for heading, part in parts(table).items():
+        run = part["verdict"] != "not run"
+        lines += [
+            f"## {heading}\n\n{len(part)}: {counts(part)}.",
+            markdown(
+                part[run], ["verdict", "statement", "place", "published", "ours", "seeds_needed", "test", "conditions"]
+            ),
+        ]
+        if not run.all():
+            lines += ["### Not run", markdown(part[~run], ["place", "statement", "published", "conditions"])]
     return "\n\n".join(lines) + "\n"
 
 

@@ -1,91 +1,88 @@
-"""The replication ledger: every claim of the paper we test is one row, and its verdict is computed, never typed.
+"""The replication ledger: every claim is one row, and its verdict is computed, never typed.
 
-A notebook calls :func:`record` with what it measured; the rows lie beside the figures, one file per notebook, so that
-notebooks can run side by side. :func:`ledger` joins them with the registry, ``bso_lib.companion.registry.CLAIMS``: what
-nobody recorded is "not run".
+What seeds decide is judged by :func:`bso_lib.companion.verdicts.judge_family`, what is decided at once by
+:func:`judge` and :func:`judge_number`; what the paper's tables decide needs no notebook. A notebook calls
+:func:`record` with its rows; they lie beside the figures, one file per notebook: notebooks can run side by side.
+:func:`ledger` joins them with the registry, ``bso_lib.companion.registry.CLAIMS``: what nobody recorded is "not run".
 """
 
 import json
-import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from statistics import mean, stdev
+from dataclasses import asdict, fields
+from statistics import mean
 
 import pandas as pd
 
+from bso_lib.companion.former import RENAMED, VERDICTS, above, formerly, never_acted, within  # noqa: F401
+from bso_lib.companion.questions import spread
 from bso_lib.companion.registry import CLAIMS
+from bso_lib.companion.row import VERDICTS as WORDS
+from bso_lib.companion.row import Row
+from bso_lib.companion.table_claims import TABLES, judged_from_tables
+from bso_lib.companion.verdicts import claim_of
 from bso_lib.data.stored import write_atomically
 from bso_lib.experiment.paths import figures_folder
 
-VERDICTS = ("holds", "holds at reduced scale", "does not hold", "false as stated", "never acted", "not run")
+_KNOWN = (*WORDS, "holds at reduced scale")
 
 
-@dataclass(frozen=True)
-class Row:
-    """What we found on one claim: our value and its conditions, the test applied, and the verdict."""
+def judge(
+    claim_id: str,
+    passed: bool | None,
+    ours: str,
+    conditions: str,
+    test: str,
+    paper_scale: bool = False,
+    runs: Sequence = (),
+) -> Row:
+    """Return the row of a claim that is decided at once and came out as ``passed``; ``runs``: keys of runs behind it.
 
-    id: str
-    ours: str
-    conditions: str
-    test: str
-    verdict: str
-
-
-def judge(claim_id: str, passed: bool, ours: str, conditions: str, test: str, paper_scale: bool = False) -> Row:
-    """Return the ledger row of a claim whose ``test`` came out as ``passed``.
-
-    Only exact claims and runs at ``paper_scale`` can get the verdict "holds". A universal claim that failed anywhere is
-    "false as stated". Raises ValueError for an unknown id.
+    A universal claim that failed anywhere is "false as stated"; a simulation may leave undecided with None. Raises
+    ValueError for an unknown id.
     """
-    if claim_id not in CLAIMS:
-        raise ValueError(f"claim {claim_id!r} is not in bso_lib.companion.registry.CLAIMS")
-    if not passed:
-        verdict = "false as stated" if CLAIMS[claim_id].universal else "does not hold"
-    else:
-        verdict = "holds" if paper_scale or CLAIMS[claim_id].exact else "holds at reduced scale"
-    return Row(claim_id, ours, conditions, test, verdict)
+    claim_id = RENAMED.get(claim_id, claim_id)
+    claim = claim_of(claim_id)
+    if passed is None and claim.kind == "simulation":
+        return Row(claim_id, ours, conditions, test, "undecided", runs=tuple(runs))
+    if claim.by_seeds or claim.kind == "simulation":
+        return formerly(claim_id, passed, ours, conditions, test, paper_scale)
+    verdict = "holds" if passed else "false as stated" if claim.universal else "does not hold"
+    return Row(claim_id, ours, conditions, test, verdict, runs=tuple(runs))
 
 
-def never_acted(claim_id: str, conditions: str, runs: int) -> Row:
-    """Return the row of a switch that changed no digit of its ``runs``: they say nothing on what it would do."""
-    ours = f"equal to the last digit in {runs} of {runs} runs"
-    return Row(claim_id, ours, conditions, "a switch has to change something to be judged", "never acted")
+def at_most_rate(claim_id: str, low: float, high: float) -> bool | None:
+    """Return, for :func:`judge`, whether a slope with this interval is at most the margin of its claim.
 
-
-def spread(values: Sequence[float]) -> str:
-    """Return "mean ± standard deviation (n)" of percentages; no deviation for a single value."""
-    deviation = f" ± {stdev(values):.2f}" if len(values) > 1 else ""
-    return f"{mean(values):.2f}{deviation} % (n = {len(values)})"
-
-
-def above(a: Sequence[float], b: Sequence[float]) -> tuple[bool, str, str]:
-    """Test whether ``a`` lies above ``b``: every seed above every seed. Return (passed, our value, the test in words).
-
-    The chance to pass without any true difference is n_a! n_b! / (n_a + n_b)!, and the words tell it: with two seeds
-    each, passing is weak evidence.
+    True if the whole interval lies below margin + ``absolute``, False if all of it lies above margin, else None.
     """
-    chance = 1 / math.comb(len(a) + len(b), len(a))
-    return min(a) > max(b), _difference(a, b), f"every seed above every seed (by chance: {chance:.0%})"
+    claim = claim_of(claim_id)
+    if low > claim.margin:
+        return False
+    return True if high < claim.margin + claim.absolute else None
 
 
-def within(a: Sequence[float], b: Sequence[float], margin: float) -> tuple[bool, str, str]:
-    """Test whether the mean of ``a`` lies at most ``margin`` points below that of ``b``; return as :func:`above`."""
-    words = f"mean at most {margin:g} point below" if margin else "mean not below"
-    return mean(a) >= mean(b) - margin, _difference(a, b), words
+def judge_number(claim_id: str, ours: float, conditions: str, note: str = "", runs: Sequence = ()) -> Row:
+    """Return the row of a claim on one number: it holds if ``ours`` equals it within the registered tolerance.
 
-
-def _difference(a, b):
-    return f"{mean(a) - mean(b):+.2f} points: {spread(a)} against {spread(b)}"
+    Of two numbers that are printed with two decimals, ours is compared as printed. Raises ValueError for a claim of
+    another kind.
+    """
+    claim = claim_of(claim_id)
+    if claim.kind != "number":
+        raise ValueError(f"claim {claim_id!r} is of kind {claim.kind!r}, not a number")
+    unit = claim.published.split()[-1]
+    decimals = len(str(claim.published.split()[0]).partition(".")[2])
+    allowed = max(claim.relative * claim.value, claim.absolute)
+    passed = abs(round(ours, decimals) - claim.value) <= allowed * (1 + 1e-9)
+    said = "; ".join([f"{ours:.{decimals}f} {unit}", *filter(None, [note])])
+    return judge(claim_id, passed, said, conditions, claim.criterion, runs=runs)
 
 
 def judge_accuracy(claim_id: str, values: Sequence[float], conditions: str) -> Row:
-    """Return the row on one published accuracy, measured at the paper's own scale.
-
-    The test: our mean lies within one point of the published value, or above it.
-    """
-    number = float(CLAIMS[claim_id].published.removesuffix(" %"))
+    """Return the row on one published accuracy, measured at the paper's own scale, by the former rule."""
     test = "mean not more than one point below the published value"
-    return judge(claim_id, mean(values) >= number - 1, spread(values), conditions, test, paper_scale=True)
+    ours = f"{spread(values)} % (n = {len(values)})"
+    return judge(claim_id, mean(values) >= CLAIMS[claim_id].value - 1, ours, conditions, test, paper_scale=True)
 
 
 def describe(rows: Sequence[Row]) -> str:
@@ -95,7 +92,8 @@ def describe(rows: Sequence[Row]) -> str:
         claim = CLAIMS[row.id]
         lines.append(
             f"- **{row.verdict}**: {claim.statement} ({claim.place}). Published: {claim.published}. Ours: {row.ours}. "
-            f"Test: {row.test}. Conditions: {row.conditions}."
+            f"Test: {row.test}. {f'Seeds that would decide: {row.seeds_needed}. ' if row.seeds_needed else ''}"
+            f"Conditions: {row.conditions}."
         )
     return "\n".join(lines)
 
@@ -111,26 +109,47 @@ def record(stem: str, profile: str, rows: Sequence[Row]):
 def ledger(profile: str) -> pd.DataFrame:
     """Return the whole ledger of ``profile``: a row per claim of the registry, "not run" where nothing was recorded.
 
-    Raises ValueError if a file holds a claim or a verdict we do not know, or two notebooks record the same claim.
+    Columns: those of the claim, of its row (interval, n, runs), and ``party``. Where no profile can run a claim, its
+    conditions say why. Raises ValueError if a file holds a claim, a verdict or a field we do not know, or two notebooks
+    record the same claim.
     """
-    found = {}
+    found = {row.id: row for row in judged_from_tables()}
     for path in sorted(figures_folder(profile).glob("*.claims.json")):
-        for fields in json.loads(path.read_text(encoding="utf-8")):
-            row = Row(**fields)
-            if row.id not in CLAIMS or row.verdict not in VERDICTS or row.id in found:
+        for entry in json.loads(path.read_text(encoding="utf-8")):
+            row = _row_of(path, entry)
+            if found.get(row.id) and found[row.id].conditions == TABLES:
+                continue  # recorded by a notebook before the tables decided it
+            if row.id not in CLAIMS or row.verdict not in _KNOWN or row.id in found:
                 raise ValueError(f"{path}: claim {row.id!r}, verdict {row.verdict!r}: unknown, or recorded twice")
             found[row.id] = row
     rows = []
     for claim in CLAIMS.values():
-        row = found.get(claim.id, Row(claim.id, "", "", "", "not run"))
-        rows.append({**asdict(claim), **asdict(row)})
-    return pd.DataFrame(rows).drop(columns=["exact", "universal"])
+        row = found.get(claim.id, Row(claim.id, "", claim.never, "", "not run"))
+        told = {name: getattr(claim, name) for name in ("id", "party", "place", "statement", "published")}
+        rows.append({**told, **asdict(row), "runs": " ".join(row.runs)})
+    return pd.DataFrame(rows)
+
+
+def _row_of(path, entry):
+    known = {field.name for field in fields(Row)}
+    if unknown := set(entry) - known:
+        raise ValueError(f"{path}: claim {entry.get('id')!r} has unknown fields {', '.join(sorted(unknown))}")
+    entry = {**entry, "runs": tuple(entry.get("runs", ())), "id": RENAMED.get(entry["id"], entry["id"])}
+    return Row(**entry)
+
+
+PARTIES = {"paper": "The paper's claims", "companion": "This companion's own promises and questions"}
+
+
+def parts(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Return the two ledgers, by heading: the paper's claims and the companion's own, which are counted apart."""
+    return {heading: table[table["party"] == party] for party, heading in PARTIES.items()}
 
 
 def counts(table: pd.DataFrame) -> str:
     """Return how many claims got each verdict, in words."""
     number = table["verdict"].value_counts()
-    return ", ".join(f"{number[verdict]} {verdict}" for verdict in VERDICTS if verdict in number)
+    return ", ".join(f"{number[verdict]} {verdict}" for verdict in _KNOWN if verdict in number)
 
 
 def markdown(table: pd.DataFrame, columns: Sequence[str]) -> str:

@@ -1,10 +1,12 @@
-"""The paper's published numbers, read from copies of its tables under ``bso_lib/published``."""
+"""The paper's published numbers, read from copies of its tables under ``published``."""
 
 from pathlib import Path
 
 import pandas as pd
 
 FIGURE4_FACTOR = 20.3  # growth of BPTT's memory from T = 1 to 35, as the text on Fig. 4 states it
+FIGURE4_PLOTTED_GB = 55.28  # BPTT at T = 35 in the data plotted in Fig. 4; the text says 58.18
+APPENDIX_BETA1 = 0.001  # what Appendix B.2 calls beta1
 
 
 def published(name: str) -> pd.DataFrame:

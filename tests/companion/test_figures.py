@@ -57,6 +57,13 @@ def test_a_column_that_provenance_would_overwrite_is_refused(folder):
     assert not folder.exists()
 
 
+def test_published_rows_carry_no_data_set_or_device_of_ours(folder):
+    save(draw(), pd.DataFrame({"x": [1, 2], "source": ["ours", "published, CIFAR-10"]}), "f", ORIGIN)
+    ours, theirs = pd.read_csv(folder / "f.csv", dtype=str, keep_default_na=False).to_dict("records")
+    assert {name: ours[name] for name in ORIGIN} == ORIGIN
+    assert {name: theirs[name] for name in ORIGIN if theirs[name]} == {"profile": "quick"}
+
+
 def test_caption_and_provenance_name_data_set_profile_and_seeds():
     assert caption(ORIGIN) == "fashion-mini, seeds 0, 1, profile quick"
     origin = provenance([], "quick", dataset="generated input", seeds=3)
