@@ -6,6 +6,8 @@ PYTHON ?= python3
 VENV ?= .venv
 RUN := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
+BOOK_VENV := $(VENV)-book
+BOOK_STAMP := $(BOOK_VENV)/.installed
 
 ifneq ($(words $(PROFILE)) $(filter-out quick laptop evening paper,$(PROFILE)),1 )
 $(error PROFILE=$(PROFILE): must be quick, laptop, evening or paper)
@@ -64,7 +66,7 @@ shared_cores = $(if $(filter -j%,$(MAKEFLAGS)),GOMP_SPINCOUNT=1000)
 
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help env lab reproduce notebooks dry-run test lint bench tune arithmetic machines coin checksum evening vouch gpu-check clean \
+.PHONY: help env lab reproduce notebooks book dry-run test lint bench tune arithmetic machines coin checksum evening vouch gpu-check clean \
     FORCE
 
 help: ## list the targets
@@ -118,6 +120,17 @@ $(foreach notebook,$(NOTEBOOKS),$(foreach figure,$(FIGURES_$(notebook)),$(eval $
 
 notebooks: env ## run the committed notebooks at their teaching size and store the outputs in them
 	@set -e; for name in $(NOTEBOOKS); do $(RUN) notebooks/run.py $$name --refresh; done
+
+$(BOOK_STAMP): docs/book/requirements.lock
+	$(PYTHON) -m venv $(BOOK_VENV)
+	$(BOOK_VENV)/bin/python -m pip install --quiet --requirement docs/book/requirements.lock
+	@touch $@
+
+book: env $(BOOK_STAMP) ## build the book from the committed notebooks (build/book/index.html), to read without a network
+	$(RUN) docs/book/assemble.py build/book-source
+	rm -rf build/book
+	$(BOOK_VENV)/bin/sphinx-build --quiet --fail-on-warning --keep-going -d build/book-doctrees build/book-source build/book
+	$(RUN) docs/book/check.py build/book
 
 dry-run: env ## take a few steps of every notebook of the paper profile, on random data, to find what would fail days later
 	@rm -rf build/dry-run

@@ -5,6 +5,7 @@ and axes, and one file each the figure itself. Nothing is fetched from anywhere.
 the same numbers, for GitHub and for a notebook that JupyterLab does not trust.
 """
 
+import base64
 import html
 import json
 import math
@@ -13,7 +14,6 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from IPython.display import HTML, Image, display
 
 from bso_lib.companion.figures import METHOD_LOOK
 from bso_lib.companion.stills import COLORS, STILLS
@@ -140,15 +140,18 @@ def frame(name: str, **given) -> str:
 class Shown:
     """What :func:`show` returns: Jupyter displays it as two outputs, the figure and, unless that moves, its picture."""
 
-    def __init__(self, frame: str, still: bytes):
-        self.frame, self.still = frame, still
+    def __init__(self, title: str, frame: str, still: bytes):
+        self.title, self.frame, self.still = title, frame, still
 
     def _ipython_display_(self):
-        display(HTML(self.frame))
-        display(Image(self.still, format="png"))
+        from IPython.display import display  # which calls this
+
+        display({"text/html": self.frame, "text/plain": self.title}, raw=True)
+        picture = base64.b64encode(self.still).decode()
+        display({"image/png": picture, "text/plain": f"{self.title}, the still picture"}, raw=True)
 
 
 def show(name: str, **given) -> Shown:
     """Return the moving figure ``name`` for the last line of a notebook's cell; for ``given`` see :func:`page`."""
     data = _data(name, given)  # first, so that bad input is refused in one line
-    return Shown(frame(name, **given), STILLS[name](data))
+    return Shown(FIGURES[name].title, frame(name, **given), STILLS[name](data))

@@ -1,5 +1,6 @@
 """Figures that move: whole pages by themselves, refused input, and what they compute and show in a real browser."""
 
+import base64
 import json
 import re
 
@@ -51,12 +52,12 @@ def test_data_cannot_leave_its_element():
 @pytest.mark.parametrize("name", FIGURES)
 def test_show_gives_the_figure_and_then_its_picture(name, monkeypatch, tmp_path):
     seen = []
-    monkeypatch.setattr("bso_lib.companion.interactive.display", seen.append)
+    monkeypatch.setattr("IPython.display.display", lambda data, raw: seen.append(data))
     show(name, **GIVEN.get(name, {}))._ipython_display_()
     figure, picture = seen
-    assert figure.data == frame(name, **GIVEN.get(name, {}))
-    assert 'srcdoc="&lt;!doctype html&gt;' in figure.data
-    (tmp_path / "still.png").write_bytes(picture.data)
+    assert figure == {"text/html": frame(name, **GIVEN.get(name, {})), "text/plain": FIGURES[name].title}
+    assert 'srcdoc="&lt;!doctype html&gt;' in figure["text/html"]
+    (tmp_path / "still.png").write_bytes(base64.b64decode(picture["image/png"]))
     pixels = imread(tmp_path / "still.png")
     assert pixels.shape[1] == 800
     assert (pixels[:5, :5] == 1).all()  # an opaque white background

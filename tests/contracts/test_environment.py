@@ -16,15 +16,17 @@ PYTHONS = ("3.11.0", "3.12.0", "3.13.0")
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 DECLARED = [Requirement(r) for r in PROJECT["dependencies"] + PROJECT["optional-dependencies"]["companion"]]
 LOCKED = [Requirement(line) for line in (ROOT / "requirements.lock").read_text().splitlines()]
+BOOK = [Requirement(r) for r in PROJECT["optional-dependencies"]["book"]]
+BOOK_LOCKED = [Requirement(line) for line in (ROOT / "docs" / "book" / "requirements.lock").read_text().splitlines()]
 
 
-def locked_for(python):
-    """Return name to version of what the lock installs on Linux under ``python``."""
+def locked_for(python, lock=LOCKED):
+    """Return name to version of what ``lock`` installs on Linux under ``python``."""
     environment = {"python_version": python[:4], "python_full_version": python, "sys_platform": "linux",
                    "platform_machine": "x86_64", "platform_system": "Linux", "implementation_name": "cpython",
                    "platform_python_implementation": "CPython", "os_name": "posix", "extra": ""}  # fmt: skip
     chosen = {}
-    for requirement in LOCKED:
+    for requirement in lock:
         if requirement.marker is None or requirement.marker.evaluate(environment):
             name = canonicalize_name(requirement.name)
             assert name not in chosen, f"{name} is locked twice under Python {python}"
@@ -32,21 +34,31 @@ def locked_for(python):
     return chosen
 
 
-def test_the_lock_holds_exact_versions_and_no_address():
-    text = (ROOT / "requirements.lock").read_text()
+@pytest.mark.parametrize(
+    ("file", "lock"), [("requirements.lock", LOCKED), ("docs/book/requirements.lock", BOOK_LOCKED)]
+)
+def test_the_lock_holds_exact_versions_and_no_address(file, lock):
+    text = (ROOT / file).read_text()
     assert "://" not in text
     assert not re.search(r"^\s*-", text, flags=re.M)  # no option such as an index
-    for requirement in LOCKED:
+    for requirement in lock:
         assert [s.operator for s in requirement.specifier] == ["=="], str(requirement)
         assert requirement.url is None
 
 
 @pytest.mark.parametrize("python", PYTHONS)
 def test_the_lock_lies_in_the_ranges_for_every_python(python):
-    chosen = locked_for(python)
-    for requirement in DECLARED:
+    chosen = {**locked_for(python, BOOK_LOCKED), **locked_for(python)}
+    for requirement in DECLARED + BOOK:
         version = chosen[canonicalize_name(requirement.name)]
         assert requirement.specifier.contains(version, prereleases=True), f"{requirement} locked as {version}"
+
+
+@pytest.mark.parametrize("python", PYTHONS)
+def test_the_books_lock_has_the_same_versions_of_what_both_install(python):
+    book, own = locked_for(python, BOOK_LOCKED), locked_for(python)
+    assert {name: version for name, version in book.items() if own.get(name, version) != version} == {}
+    assert {"ipykernel", "pygments"} <= set(book) & set(own)
 
 
 def test_the_ranges_admit_python_3_11_to_3_13_and_torch_from_2_9():
@@ -67,7 +79,11 @@ def test_conda_and_venv_install_the_lock_and_the_package():
     assert [d["pip"] for d in conda if isinstance(d, dict)] == [["-r requirements.lock", "-e ."]]
     makefile = (ROOT / "Makefile").read_text()
     installs = re.findall(r"pip install --quiet (.*)", makefile)
-    assert installs == ["--requirement requirements.lock", "--no-deps --editable ."]
+    assert installs == [
+        "--requirement requirements.lock",
+        "--no-deps --editable .",
+        "--requirement docs/book/requirements.lock",
+    ]
 
 
 def test_every_package_is_installed():

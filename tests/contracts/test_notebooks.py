@@ -203,7 +203,7 @@ def test_make_alone_lists_the_targets_and_refuses_an_unknown_profile(goal, expec
     assert expected in done.stdout + done.stderr
     assert (done.returncode == 0) == (goal == [])
     if not goal:
-        for target in ("env", "lab", "reproduce", "notebooks", "test", "lint", "bench", "clean"):
+        for target in ("env", "lab", "reproduce", "notebooks", "book", "test", "lint", "bench", "clean"):
             assert f"make {target} " in done.stdout
 
 

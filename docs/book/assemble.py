@@ -1,0 +1,120 @@
+"""Put together what Sphinx reads: the committed notebooks and pages, the ledger, and the figures that move.
+
+python docs/book/assemble.py build/book-source
+"""
+
+import argparse
+import html
+import re
+import shutil
+from pathlib import Path
+
+import nbformat
+import pandas as pd
+
+from bso_lib.companion.interactive import FIGURES, frame, page
+from bso_lib.companion.ledger import counts, ledger
+from bso_lib.deploy.network_file import packed_size_bytes
+from bso_lib.models import vgg11
+
+ROOT = Path(__file__).parents[2]
+BOOK = Path(__file__).parent
+PAGES = ["CHANGELOG.md", "docs/*.md", "figures/laptop/README.md", "figures/laptop/*.png"]
+STATIC = ["ledger.js", "book.css"]
+
+
+def runs_of_notebook_04() -> pd.DataFrame:
+    """Return our runs behind notebook 04's figure, with the bytes of their network deployed and while it trains."""
+    table = pd.read_csv(ROOT / "figures" / "laptop" / "04-how-accurate-accuracy.csv").query("source == 'ours'")
+    size = {
+        (width, weights): packed_size_bytes(vgg11(10, 1, width=width, weights=weights))
+        for width in table["width"].unique()
+        for weights in ("binary", "real")
+    }
+    real = table["method"].str.startswith("FP")
+    latent = table["method"].str.startswith("STE")  # binary once deployed, real while training
+    deployed = [size[w, "real" if r else "binary"] for w, r in zip(table["width"], real, strict=True)]
+    training = [size[w, "real" if r else "binary"] for w, r in zip(table["width"], real | latent, strict=True)]
+    return table.assign(bytes=deployed, training_bytes=training)
+
+
+def moving_page() -> tuple[str, dict[str, str]]:
+    """Return the page with all figures that move, and each as a page of its own by its file name."""
+    given = {"accuracy-bytes": {"table": runs_of_notebook_04()}}
+    lines = ["# Figures that move", "Each runs in this page alone and asks for nothing from outside. A slider that is "
+             "in focus moves with the arrow keys."]  # fmt: skip
+    files = {}
+    for name, figure in FIGURES.items():
+        own = given.get(name, {})
+        files[f"{name}.html"] = page(name, **own)
+        lines.append(f"## {figure.title}\n\n``````{{raw}} html\n{frame(name, **own)}\n``````")
+        lines.append(f'<a href="moving/{name}.html">As a page of its own</a>')
+    return "\n\n".join(lines) + "\n", files
+
+
+def ledger_page() -> str:
+    """Return the page with the whole ledger of the laptop profile, a row per claim, and its filter."""
+    table = ledger("laptop")
+    first = [name for name in ("verdict", "statement", "place", "published", "ours") if name in table]
+    columns = [*first, *(name for name in table if name not in first)]
+    head = "".join(f"<th>{html.escape(name.replace('_', ' '))}</th>" for name in columns)
+    body = "\n".join(
+        "<tr>" + "".join(f"<td>{html.escape('' if value is None else str(value))}</td>" for value in row) + "</tr>"
+        for row in table[columns].itertuples(index=False)
+    )
+    return f"""# The ledger
+
+All {len(table)} claims: {counts(table)}. Every verdict is computed by a notebook from what it measured; this page is
+made from the same rows as [the gallery](figures/laptop/README.md) and [notebook 99](notebooks/99-ledger.ipynb).
+
+``````{{raw}} html
+<p><label>Words that a row has to hold:<br><input id="ledger-words" type="search" autocomplete="off"></label></p>
+<div id="ledger-menus"></div>
+<p id="ledger-count" aria-live="polite"></p>
+<table id="ledger" class="table"><thead><tr>{head}</tr></thead>
+<tbody>
+{body}
+</tbody></table>
+``````
+"""
+
+
+def numbered(notebook, number: str):
+    """Return ``notebook`` with its number in its title, as links to it have it."""
+    notebook.cells[0].source = re.sub(r"\A# ", f"# {number} · ", notebook.cells[0].source)
+    return notebook
+
+
+def assemble(target: Path):
+    """Write all that Sphinx reads into the folder ``target``, which is emptied first."""
+    shutil.rmtree(target, ignore_errors=True)
+    (target / "_static").mkdir(parents=True)
+    moving, files = moving_page()
+    for pattern in PAGES:
+        for path in ROOT.glob(pattern):
+            copy = target / path.relative_to(ROOT)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(path, copy)
+    for path in sorted((ROOT / "notebooks").rglob("[0-9][0-9]*.ipynb")):
+        copy = target / path.relative_to(ROOT)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        nbformat.write(numbered(nbformat.read(path, as_version=4), path.stem.split("-")[0]), copy)
+    for name, text in files.items():
+        (target / "extra" / "moving").mkdir(parents=True, exist_ok=True)
+        (target / "extra" / "moving" / name).write_text(text, encoding="utf-8")
+    front = (ROOT / "README.md").read_text(encoding="utf-8") + (BOOK / "contents.md").read_text(encoding="utf-8")
+    for name, text in {"index.md": front, "moving.md": moving, "ledger.md": ledger_page()}.items():
+        (target / name).write_text(text, encoding="utf-8")
+    for name in STATIC:
+        shutil.copy(BOOK / name, target / "_static")
+    shutil.copy(BOOK / "conf.py", target)
+
+
+def main():
+    parser = argparse.ArgumentParser(prog="python docs/book/assemble.py", description="Gather the book's pages.")
+    parser.add_argument("target", type=Path)
+    assemble(parser.parse_args().target)
+
+
+if __name__ == "__main__":
+    main()
