@@ -128,12 +128,12 @@ def page(name: str, **given) -> str:
 
 def frame(name: str, **given) -> str:
     """Return :func:`page` in an ``iframe`` that carries it with itself; it hides the still picture that follows."""
-    hidden = " + ".join(("{0}:has(iframe.moving-figure)", "{0}"))
-    rule = ", ".join(hidden.format(output) for output in (".jp-OutputArea-child", ".cell_output > .output"))
+    outputs = {".jp-OutputArea-child": ".jp-OutputArea-child", ".cell_output > div": "*"}  # of JupyterLab, of the book
+    behind = ", ".join(f"{own}:has(iframe.moving-figure) + {next_}" for own, next_ in outputs.items())
     title, source = html.escape(FIGURES[name].title), html.escape(page(name, **given))
     look = f'title="{title}" style="width: 100%; height: 640px; border: 1px solid #bbb; background: #fff"'
     return (
-        f'<style>{rule} {{ display: none }}</style>\n<iframe class="moving-figure" {look} srcdoc="{source}"></iframe>'
+        f'<style>{behind} {{ display: none }}</style>\n<iframe class="moving-figure" {look} srcdoc="{source}"></iframe>'
     )
 
 

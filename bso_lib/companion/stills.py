@@ -38,7 +38,7 @@ def neuron(data: dict) -> bytes:
     figure, axes = _panels(0.8, 1.3, 1)
     top, middle, bottom = axes[:, 0]
     top.step(table["t"], table["current"], where="post", color=COLORS["current"])
-    top.set(ylabel="input $I[t]$", ylim=(0, None))
+    top.set(ylabel="input $I[t]$", ylim=(0, 1.1 * max(data["input"], 0.1)))
     middle.plot(table["t"], table["potential"], ".-", color=COLORS["ink"])
     middle.axhline(data["threshold"], color=COLORS["limit"], linestyle="--")
     middle.set(ylabel="potential $u[t]$")

@@ -68,10 +68,10 @@ All {len(table)} claims: {counts(table)}. Every verdict is computed by a noteboo
 made from the same rows as [the gallery](figures/laptop/README.md) and [notebook 99](notebooks/99-ledger.ipynb).
 
 ``````{{raw}} html
-<p><label>Words that a row has to hold:<br><input id="ledger-words" type="search" autocomplete="off"></label></p>
-<div id="ledger-menus"></div>
-<p id="ledger-count" aria-live="polite"></p>
-<table id="ledger" class="table"><thead><tr>{head}</tr></thead>
+<p><label>Words that a row has to hold:<br><input id="claims-words" type="search" autocomplete="off"></label></p>
+<div id="claims-menus"></div>
+<p id="claims-count" aria-live="polite"></p>
+<table id="claims" class="table"><thead><tr>{head}</tr></thead>
 <tbody>
 {body}
 </tbody></table>

@@ -1,12 +1,12 @@
 "use strict";
-// The filter of the ledger's page: words that a row has to hold, and a menu for each column with few values.
+// The filter of the ledger's page (its heading has the id ledger, as has the glossary's): words that a row has to hold, and a menu for each column with few values.
 document.addEventListener("DOMContentLoaded", () => {
-  const table = document.getElementById("ledger");
+  const table = document.querySelector("table#claims");
   if (!table) return;
   const rows = [...table.tBodies[0].rows];
   const heads = [...table.tHead.rows[0].cells].map((cell) => cell.textContent);
-  const words = document.getElementById("ledger-words");
-  const count = document.getElementById("ledger-count");
+  const words = document.getElementById("claims-words");
+  const count = document.getElementById("claims-count");
   const menus = new Map();
 
   function filter() {
@@ -31,7 +31,7 @@ document.addEventListener("DOMContentLoaded", () => {
     menu.append(new Option("all", ""), ...values.filter(Boolean).map((value) => new Option(value)));
     menu.addEventListener("change", filter);
     label.append(`${head}: `, menu);
-    document.getElementById("ledger-menus").append(label);
+    document.getElementById("claims-menus").append(label);
     menus.set(column, menu);
   });
   words.addEventListener("input", filter);

@@ -253,3 +253,17 @@ def test_the_frames_are_as_high_as_their_pages_and_no_page_is_too_wide(answer):
     for outer, inner in answer["heights"]:
         assert 0 <= outer - inner <= 20
     assert max(answer["wide"]) <= 0
+
+
+@needs_browser
+def test_the_still_picture_hides_behind_a_figure_that_moves_and_only_there(tmp_path):
+    pictures = {
+        "lab": '<div class="jp-OutputArea-child">{}</div><div class="jp-OutputArea-child"><img></div>',
+        "book": '<div class="cell_output"><div class="output text_html">{}</div><img></div>',
+    }
+    moving = "".join(f'<div id="{place}">{text.format(frame("game"))}</div>' for place, text in pictures.items())
+    still = "".join(f'<div id="{place} without">{text.format("")}</div>' for place, text in pictures.items())
+    script = "[...document.images].map((one) => [one.closest('[id]').id, one.getClientRects().length])"
+    script = f"window.onload = () => {{ document.getElementById('out').textContent = JSON.stringify({script}); }}"
+    page = f'<!doctype html>{moving}{still}<pre id="out"></pre><script>{script}</script>'
+    assert json.loads(text_of(page, tmp_path)) == [["lab", 0], ["book", 0], ["lab without", 1], ["book without", 1]]

@@ -77,14 +77,14 @@ def test_the_ledgers_filter_leaves_what_was_asked_for(source, tmp_path):
     table = (source / "ledger.md").read_text().split("{raw} html\n")[1].split("``````")[0]
     script = """
     document.addEventListener("DOMContentLoaded", () => {
-      const words = document.getElementById("ledger-words"), menu = document.querySelector("select[name=verdict]");
-      const rows = [...document.querySelectorAll("#ledger tbody tr")];
+      const words = document.getElementById("claims-words"), menu = document.querySelector("select[name=verdict]");
+      const rows = [...document.querySelectorAll("#claims tbody tr")];
       const shown = () => rows.filter((row) => !row.hidden).map((row) => row.textContent);
       const seen = { all: shown().length, told: [] };
       const type = (text) => { words.value = text; words.dispatchEvent(new Event("input")); };
       type("T-BSO regret");
       seen.words = shown();
-      seen.told.push(document.getElementById("ledger-count").textContent);
+      seen.told.push(document.getElementById("claims-count").textContent);
       type("");
       menu.value = "not run";
       menu.dispatchEvent(new Event("change"));
