@@ -17,12 +17,17 @@ import pandas as pd
 
 from bso_lib.companion.figures import METHOD_LOOK
 from bso_lib.companion.stills import COLORS, STILLS
+from bso_lib.data import FACTS
 from bso_lib.data.refusals import did_you_mean
+from bso_lib.deploy.network_file import packed_size_bytes
+from bso_lib.experiment.config import WEIGHTS
+from bso_lib.models import vgg11
+from bso_lib.sweep.comparison import METHODS
 
 FOLDER = Path(__file__).with_name("moving")
 RULE = {"gamma": 5e-7, "beta": 0.9, "beta2": 0.99999, "eps": 1e-20}
 PLAYERS = ("you", "BSO", "T-BSO")
-SIZES = {"bytes": "on disk, one bit per binary weight", "training_bytes": "of weights while training"}
+SIZES = {"bytes": "of the network as deployed", "training_bytes": "of the network as it trains, momenta not counted"}
 
 
 class Moving(NamedTuple):
@@ -58,6 +63,24 @@ FIGURES = {
         {"table": None},
     ),
 }  # fmt: skip
+
+
+def with_bytes(runs: pd.DataFrame, dataset: str) -> pd.DataFrame:
+    """Return ``runs`` (method, width, ...) of VGG-11 with ``bytes`` as deployed and ``training_bytes``, by arithmetic.
+
+    A latent network is binary once it is deployed. Learned parameters are counted, as in :func:`packed_size_bytes`;
+    momenta are not. ``dataset``, a name of FACTS, says how many channels and classes there are.
+    """
+    facts = FACTS[dataset]
+
+    def size(method, width, deployed):
+        weights = WEIGHTS[METHODS[method]["method"]]
+        weights = "binary" if deployed and weights == "latent" else weights
+        return packed_size_bytes(vgg11(facts.classes, facts.shape[0], width=width, weights=weights))
+
+    sizes = {pair: (size(*pair, True), size(*pair, False)) for pair in zip(runs["method"], runs["width"], strict=True)}
+    both = [sizes[pair] for pair in zip(runs["method"], runs["width"], strict=True)]
+    return runs.assign(bytes=[first for first, _ in both], training_bytes=[second for _, second in both])
 
 
 def _rows(table) -> dict:
@@ -107,7 +130,8 @@ def page(name: str, **given) -> str:
 
     ``given`` replaces what it starts with, see :data:`FIGURES` (sliders round it to their steps); "accuracy-bytes"
     needs ``table``, a DataFrame with a row per run: method (of METHOD_LOOK), width, accuracy (percent), bytes, and if
-    known training_bytes. Raises ValueError for an unknown figure or name, a number that is none, or such a table.
+    known training_bytes, as :func:`with_bytes` adds them. Raises ValueError for an unknown figure or name, a number
+    that is none, or a table that lacks something.
     """
     figure, data = FIGURES.get(name), _data(name, given)
     content = json.dumps({**data, "look": METHOD_LOOK, "colors": COLORS}, ensure_ascii=False, allow_nan=False)

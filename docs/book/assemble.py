@@ -12,10 +12,8 @@ from pathlib import Path
 import nbformat
 import pandas as pd
 
-from bso_lib.companion.interactive import FIGURES, frame, page
+from bso_lib.companion.interactive import FIGURES, frame, page, with_bytes
 from bso_lib.companion.ledger import counts, ledger
-from bso_lib.deploy.network_file import packed_size_bytes
-from bso_lib.models import vgg11
 
 ROOT = Path(__file__).parents[2]
 BOOK = Path(__file__).parent
@@ -24,18 +22,10 @@ STATIC = ["ledger.js", "book.css"]
 
 
 def runs_of_notebook_04() -> pd.DataFrame:
-    """Return our runs behind notebook 04's figure, with the bytes of their network deployed and while it trains."""
+    """Return our runs behind notebook 04's figure, with the bytes of their networks."""
     table = pd.read_csv(ROOT / "figures" / "laptop" / "04-how-accurate-accuracy.csv").query("source == 'ours'")
-    size = {
-        (width, weights): packed_size_bytes(vgg11(10, 1, width=width, weights=weights))
-        for width in table["width"].unique()
-        for weights in ("binary", "real")
-    }
-    real = table["method"].str.startswith("FP")
-    latent = table["method"].str.startswith("STE")  # binary once deployed, real while training
-    deployed = [size[w, "real" if r else "binary"] for w, r in zip(table["width"], real, strict=True)]
-    training = [size[w, "real" if r else "binary"] for w, r in zip(table["width"], real | latent, strict=True)]
-    return table.assign(bytes=deployed, training_bytes=training)
+    (dataset,) = table["dataset"].unique()
+    return with_bytes(table, dataset)
 
 
 def moving_page() -> tuple[str, dict[str, str]]:

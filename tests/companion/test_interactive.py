@@ -10,9 +10,9 @@ import pytest
 from browser import needs_browser, text_of
 from matplotlib.image import imread
 
-from bso_lib import reference
+from bso_lib import packed_size_bytes, reference, vgg11
 from bso_lib.companion.figures import METHOD_LOOK
-from bso_lib.companion.interactive import FIGURES, FOLDER, frame, page, show
+from bso_lib.companion.interactive import FIGURES, FOLDER, frame, page, show, with_bytes
 from bso_lib.companion.stills import COLORS
 
 TABLE = pd.DataFrame(
@@ -89,6 +89,15 @@ def test_the_still_of_a_rule_is_not_that_of_the_reader():
 def test_what_cannot_be_shown_is_refused(name, given, message):
     with pytest.raises(ValueError, match=message):
         show(name, **given)
+
+
+def test_bytes_are_those_of_the_network_as_deployed_and_as_it_trains():
+    runs = pd.DataFrame({"method": ["FP, OTTT", "STE + OTTT", "BSO", "T-BSO", "T-BSO"], "width": [0.125] * 4 + [0.25]})
+    full, latent, bso, tbso, wide = with_bytes(runs, "fashion-mini").itertuples()
+    assert full.bytes == full.training_bytes == latent.training_bytes
+    assert latent.bytes == bso.bytes == tbso.bytes == tbso.training_bytes < wide.bytes
+    binary = {name: packed_size_bytes(vgg11(10, 1, width=0.125, weights=name)) for name in ("binary", "real")}
+    assert (tbso.bytes, full.bytes) == (binary["binary"], binary["real"])
 
 
 # Fixed sequences for the arithmetic: noise, and ties, where u is the threshold and w * M is gamma to the bit.
