@@ -27,7 +27,7 @@ from bso_lib.sweep.comparison import METHODS
 FOLDER = Path(__file__).with_name("moving")
 RULE = {"gamma": 5e-7, "beta": 0.9, "beta2": 0.99999, "eps": 1e-20}
 PLAYERS = ("you", "BSO", "T-BSO")
-SIZES = {"bytes": "of the network as deployed", "training_bytes": "of the network as it trains, momenta not counted"}
+SIZES = {"bytes": "of the network as deployed", "training_bytes": "of the network as it trains (no momenta)"}
 
 
 class Moving(NamedTuple):

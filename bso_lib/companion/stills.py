@@ -120,6 +120,9 @@ def accuracy_bytes(data: dict) -> bytes:
         axis.plot(runs["kilobytes"], runs["accuracy"], fillstyle="none", markersize=5, **look)
         label = None if method in axis.get_legend_handles_labels()[1] else method
         axis.plot(runs["kilobytes"].mean(), runs["accuracy"].mean(), markersize=9, label=label, **look)
+    for kilobytes, runs in table.groupby("kilobytes"):
+        axis.annotate(f"width {runs['width'].iloc[0]:g}", (kilobytes, 1), (0, 4), xycoords=("data", "axes fraction"),
+                      textcoords="offset points", ha="center", fontsize="small")  # fmt: skip
     axis.set(xscale="log", xlabel=f"kB {dict(data['sizes'])['bytes']}", ylabel="test accuracy (%)")
     axis.legend()
     return _png(figure)

@@ -34,7 +34,7 @@ const redraw = drawing((width) => {
   const x = [Math.min(...all) / 1000 / 1.4, (Math.max(...all) / 1000) * 1.4];
   const seen = DATA.rows.map(({ accuracy }) => accuracy);
   const margin = Math.max(0.5, 0.08 * (Math.max(...seen) - Math.min(...seen)));
-  const y = [Math.min(...seen) - margin, Math.max(...seen) + margin];
+  const y = [Math.min(...seen) - margin, Math.max(...seen) + 2 * margin];
   const label = `kB ${DATA.sizes.find(([name]) => name === size)[1]}`;
   const axes = new Panel({ left: 0, top: 0, width, height: 380 }, x, y, { ylabel: "test accuracy (%)", xlabel: label, xlog: true,
     xticks: [1, 2, 5].flatMap((f) => [-3, -2, -1, 0, 1, 2, 3, 4, 5].map((e) => f * 10 ** e))
@@ -45,13 +45,19 @@ const redraw = drawing((width) => {
   means.forEach((one) => {
     axes.line([[one.bytes / 1000, one.low], [one.bytes / 1000, one.high]], DATA.look[one.method].color);
     const mark = axes.mark(one.bytes / 1000, one.mean, DATA.look[one.method], { radius: 6, title: words(one) });
-    const widths = means.filter(({ method }) => method === one.method).length; // told where a method has several
-    if (widths > 1) axes.write(axes.x(one.bytes / 1000) + 9, axes.y(one.mean) + 4, `width ${one.width}`);
     mark.setAttribute("tabindex", "0");
     mark.setAttribute("role", "img");
     mark.setAttribute("aria-label", words(one));
     for (const event of ["focus", "click", "pointerenter"]) mark.addEventListener(event, () => tell(one));
   });
+  let last = -100, line = 0; // each size is told its width once, above its marks
+  const columns = new Map(means.map((one) => [one.bytes, one.width]));
+  for (const [bytes, own] of [...columns].sort(([a], [b]) => a - b)) {
+    const at = axes.x(bytes / 1000);
+    line = at - last < 80 ? 1 - line : 0;
+    last = at;
+    axes.write(at, axes.top + 12 + 14 * line, `width ${own}`, { anchor: "middle" });
+  }
   const best = means.reduce((a, b) => (b.mean > a.mean ? b : a), means[0]);
   say(best ? `Most accurate of what is shown: ${words(best)}.` : "No method is chosen.");
   return 384;
