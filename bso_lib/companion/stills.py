@@ -14,7 +14,7 @@ from bso_lib.neurons import LIF
 from bso_lib.optim import BSO, TBSO
 
 # Of what is no method: ink, input, thresholds and bounds, traces and means. No method has these colours.
-COLORS = {"ink": "#444444", "current": "#777777", "limit": "#CC79A7", "trace": "#009E73"}
+COLORS = {"ink": "#444444", "current": "#777777", "limit": "#CC79A7", "trace": "#5B3A9E"}
 
 
 def _png(figure: Figure) -> bytes:

@@ -13,11 +13,11 @@ import nbformat
 import pandas as pd
 
 from bso_lib.companion.interactive import FIGURES, frame, page, with_bytes
-from bso_lib.companion.ledger import counts, ledger
+from bso_lib.companion.ledger import counts, ledger, parts
 
 ROOT = Path(__file__).parents[2]
 BOOK = Path(__file__).parent
-PAGES = ["CHANGELOG.md", "docs/*.md", "figures/laptop/README.md", "figures/laptop/*.png"]
+PAGES = ["CHANGELOG.md", "docs/*.md", "figures/laptop/README.md", "figures/laptop/*.png", "figures/laptop/*.csv"]
 STATIC = ["ledger.js", "book.css"]
 
 
@@ -42,20 +42,29 @@ def moving_page() -> tuple[str, dict[str, str]]:
     return "\n\n".join(lines) + "\n", files
 
 
+def _cell(value) -> str:
+    """Return ``value`` of the ledger as text; nothing for what is missing."""
+    if pd.isna(value):
+        return ""
+    return html.escape(f"{value:.3g}" if isinstance(value, float) else str(value))
+
+
 def ledger_page() -> str:
     """Return the page with the whole ledger of the laptop profile, a row per claim, and its filter."""
     table = ledger("laptop")
-    first = [name for name in ("verdict", "statement", "place", "published", "ours") if name in table]
-    columns = [*first, *(name for name in table if name not in first)]
+    told = [name for name in table if any(_cell(value) for value in table[name])]
+    first = [name for name in ("verdict", "statement", "place", "published", "ours") if name in told]
+    columns = [*first, *(name for name in told if name not in first)]
     head = "".join(f"<th>{html.escape(name.replace('_', ' '))}</th>" for name in columns)
     body = "\n".join(
-        "<tr>" + "".join(f"<td>{html.escape('' if value is None else str(value))}</td>" for value in row) + "</tr>"
+        "<tr>" + "".join(f"<td>{_cell(value)}</td>" for value in row) + "</tr>"
         for row in table[columns].itertuples(index=False)
     )
+    summary = " ".join(f"**{heading}**, {len(part)}: {counts(part)}." for heading, part in parts(table).items())
     return f"""# The ledger
 
-All {len(table)} claims: {counts(table)}. Every verdict is computed by a notebook from what it measured; this page is
-made from the same rows as [the gallery](figures/laptop/README.md) and [notebook 99](notebooks/99-ledger.ipynb).
+{summary} Every verdict is computed from what was measured; this page is made from the same rows as
+[the gallery](figures/laptop/README.md) and [notebook 99](notebooks/99-ledger.ipynb).
 
 ``````{{raw}} html
 <p><label>Words that a row has to hold:<br><input id="claims-words" type="search" autocomplete="off"></label></p>

@@ -17,7 +17,8 @@ from bso_lib.companion.stills import COLORS
 
 TABLE = pd.DataFrame(
     [("T-BSO", 0.125, s, 84.0 + s, 23_640, 94_560) for s in range(3)]
-    + [("T-BSO", 0.25, 0, 87.2, 83_240, 332_960), ("FP, OTTT", 0.125, 0, 87.5, 581_640, 581_640)],
+    + [("T-BSO", 0.25, 0, 87.2, 83_240, 332_960), ("FP, OTTT", 0.125, 0, 87.5, 581_640, 581_640)]
+    + [(method, 0.5, 0, 80.0, 300_000, 900_000) for method in METHOD_LOOK if method not in ("T-BSO", "FP, OTTT")],
     columns=["method", "width", "seed", "accuracy", "bytes", "training_bytes"],
 )
 GIVEN = {"accuracy-bytes": {"table": TABLE}}

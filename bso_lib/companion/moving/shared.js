@@ -5,11 +5,24 @@ const SHAPES = { // matplotlib's markers, as in METHOD_LOOK
   o: (r) => `M${-r},0a${r},${r} 0 1,0 ${2 * r},0a${r},${r} 0 1,0 ${-2 * r},0Z`,
   s: (r) => `M${-r},${-r}h${2 * r}v${2 * r}h${-2 * r}Z`,
   v: (r) => `M${-r},${-r}h${2 * r}L0,${r}Z`,
+  "<": (r) => `M${r},${-r}v${2 * r}L${-r},0Z`,
+  p: (r) => polygon(5, r * 1.15, r * 1.15),
+  "*": (r) => polygon(10, r * 1.35, r * 0.55),
   "^": (r) => `M${-r},${r}h${2 * r}L0,${-r}Z`,
   D: (r) => `M0,${-1.3 * r}L${1.3 * r},0L0,${1.3 * r}L${-1.3 * r},0Z`,
   P: (r) => `M${-r / 3},${-r}h${r / 1.5}v${r / 1.5}h${r / 1.5}v${r / 1.5}h${-r / 1.5}v${r / 1.5}h${-r / 1.5}v${-r / 1.5}h${-r / 1.5}v${-r / 1.5}h${r / 1.5}Z`,
   X: (r) => `M${-r},${-r}h${r / 2}L0,${-r / 2}L${r / 2},${-r}h${r / 2}L${r / 2},0L${r},${r}h${-r / 2}L0,${r / 2}L${-r / 2},${r}h${-r / 2}L${-r / 2},0Z`,
 };
+
+// A closed path of corners in turn at the distances outer and inner, the first at the top.
+function polygon(corners, outer, inner) {
+  const at = (i) => {
+    const angle = (2 * Math.PI * i) / corners, radius = i % 2 ? inner : outer;
+    return `${radius * Math.sin(angle)},${-radius * Math.cos(angle)}`;
+  };
+  return `M${Array.from({ length: corners }, (_, i) => at(i)).join("L")}Z`;
+}
+
 const picture = document.getElementById("picture");
 const controls = document.getElementById("controls");
 
