@@ -4,12 +4,14 @@
     python notebooks/run.py 04-how-accurate --refresh            in place, at the teaching size of its own parameters
 
 Nothing half-made is left behind: the result is moved into place when every cell has run. A failure names the notebook,
-the cell and the error, keeps what was executed as build/<profile>/<name>.failed.ipynb, and exits with status 1.
+the cell and the error, keeps what was executed as build/<profile>/<name>.failed.ipynb, and exits with status 1. Ctrl-C
+and SIGTERM let a run under way write a checkpoint and end with one line, which says how to go on.
 """
 
 import argparse
 import ast
 import os
+import signal
 import sys
 from pathlib import Path
 from types import NoneType
@@ -17,6 +19,7 @@ from types import NoneType
 import nbformat
 import papermill
 import yaml
+from jupyter_client import AsyncKernelManager
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, DeadKernelError
 from papermill.exceptions import PapermillExecutionError
@@ -126,6 +129,25 @@ def write(notebook, path: Path):
     os.replace(temporary, path)
 
 
+class StoppableKernel(AsyncKernelManager):
+    """A kernel that Ctrl-C and SIGTERM stop as a reader of the notebook would, so that its run ends with a checkpoint.
+
+    It has a session of its own, which no Ctrl-C reaches. A second signal ends this process and the kernel at once.
+    """
+
+    def __init__(self, *arguments, **options):
+        super().__init__(*arguments, **options)
+        self.asked = False
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._stop)
+
+    def _stop(self, number, frame):
+        if self.asked or not self.has_kernel:
+            raise KeyboardInterrupt
+        self.asked = True
+        os.kill(self.provisioner.pid, signal.SIGINT)
+
+
 def execute(name: str, profile: str):
     """Run notebook ``name`` under ``profile`` into build/<profile>."""
     folder = BUILD / profile
@@ -135,9 +157,12 @@ def execute(name: str, profile: str):
         papermill.execute_notebook(
             NOTEBOOKS / f"{name}.ipynb", partial, profile_parameters(name, profile),
             cwd=NOTEBOOKS, kernel_name="python3", progress_bar=False, stderr_file=sys.stderr,
+            kernel_manager_class=StoppableKernel,
         )  # fmt: skip
-    except BaseException:
-        if partial.exists():
+    except BaseException as error:
+        if _stopped(error):
+            partial.unlink(missing_ok=True)
+        elif partial.exists():
             os.replace(partial, failed)
         raise
     write(without_stderr(nbformat.read(partial, as_version=4)), folder / f"{name}.ipynb")
@@ -149,13 +174,23 @@ def refresh(name: str):
     """Run notebook ``name`` with its own parameters and store the outputs in it."""
     path = NOTEBOOKS / f"{name}.ipynb"
     notebook = nbformat.read(path, as_version=4)
-    NotebookClient(
+    client = NotebookClient(
         notebook, kernel_name="python3", resources={"metadata": {"path": str(NOTEBOOKS)}},
-        record_timing=False, coalesce_streams=True,
-    ).execute()  # fmt: skip
+        record_timing=False, coalesce_streams=True, kernel_manager_class=StoppableKernel,
+    )  # fmt: skip
+    client.reset_execution_trackers()
+    with client.setup_kernel():  # not execute(), which takes Ctrl-C for a kernel that died
+        for index, cell in enumerate(notebook.cells):
+            client.execute_cell(cell, index, execution_count=client.code_cells_executed + 1)
+        client.set_widgets_metadata()
     notebook.metadata["kernelspec"] = {"display_name": "Python 3", "language": "python", "name": "python3"}
     notebook.metadata["language_info"] = {"name": "python"}
     write(without_stderr(notebook), path)
+
+
+def _stopped(error):
+    """Return whether ``error`` is that of a signal, in this process or in the cell that it stopped."""
+    return isinstance(error, KeyboardInterrupt) or getattr(error, "ename", "") in ("KeyboardInterrupt", "Interrupted")
 
 
 def main():
@@ -172,11 +207,13 @@ def main():
     where = f"notebooks/{arguments.name}.ipynb"
     try:
         refresh(arguments.name) if arguments.refresh else execute(arguments.name, arguments.profile)
-    except PapermillExecutionError as error:
+    except (KeyboardInterrupt, PapermillExecutionError, CellExecutionError) as error:
+        if _stopped(error):
+            sys.exit(f"{where} stopped: the same command goes on, each run from its last checkpoint")
+        if isinstance(error, CellExecutionError):
+            sys.exit(f"{error}\n\n{where} failed: {error.ename}: {error.evalue}")
         trace = "\n".join(error.traceback)
         sys.exit(f"{trace}\n\n{where}, cell {error.cell_index}, failed: {error.ename}: {error.evalue}")
-    except CellExecutionError as error:
-        sys.exit(f"{error}\n\n{where} failed: {error.ename}: {error.evalue}")
     except (DeadKernelError, ValueError, OSError) as error:
         sys.exit(f"{where} failed: {type(error).__name__}: {error}")
     print(f"{where}: done")

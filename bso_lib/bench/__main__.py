@@ -11,6 +11,7 @@ import torch
 
 from bso_lib.bench import arithmetic, floor, growth, inference, packed, peers, rivals
 from bso_lib.bench.timing import store
+from bso_lib.data.refusals import stoppable
 from bso_lib.experiment.config import PRECISIONS
 
 
@@ -40,4 +41,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    stoppable(main, "bso_lib.bench")

@@ -89,7 +89,7 @@ class StreamedSplit(Split):
         return len(self.mean)
 
     def batches(
-        self, batch_size, generator=None, augment=(), share=lambda batch: batch
+        self, batch_size, generator=None, augment=(), share=lambda batch: batch, first=0
     ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """Yield (images, labels) as :meth:`Split.batches`, of shape (N, 3, 224, 224).
 
@@ -101,7 +101,7 @@ class StreamedSplit(Split):
             order = torch.randperm(n, generator=generator, device=device)
             seeds = torch.randint(2**62, (n,), generator=generator, device=device)
             n = max(n // batch_size * batch_size, min(n, batch_size))
-        order, seeds = ([share(part) for part in values[:n].split(batch_size)] for values in (order, seeds))
+        order, seeds = ([share(part) for part in values[:n].split(batch_size)][first:] for values in (order, seeds))
         items = (list(zip(self.images[i].tolist(), s.tolist(), strict=True)) for i, s in zip(order, seeds, strict=True))
         loaded = self._load(items, _transform(augment if generator is not None else ()))
         for index, images in zip(order, loaded, strict=True):

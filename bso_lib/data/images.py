@@ -73,13 +73,13 @@ class Split:
         return ((images.float() - shift) * scale).contiguous(memory_format=torch.channels_last)
 
     def batches(
-        self, batch_size, generator=None, augment=(), share=lambda batch: batch
+        self, batch_size, generator=None, augment=(), share=lambda batch: batch, first=0
     ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """Yield (images, labels), normalised; shuffled and augmented when a ``generator`` is given.
 
         A shuffled pass drops the last incomplete batch unless it is the only one, as BatchNorm wants full batches.
         ``share`` cuts one rank's part from each batch, see :func:`bso_lib.experiment.ranks.share`; what is drawn is
-        drawn for the whole batch.
+        drawn for the whole batch. ``first``: batches to leave out at the start, for which all the same is drawn.
         """
         n = len(self)
         if generator is None:
@@ -92,6 +92,8 @@ class Split:
             images = self.images[index]
             if generator is not None:
                 images = augment_batch(images, augment, generator)
+            if start < first * batch_size:
+                continue
             yield self.normalise(share(images)), self.labels[share(index)]
 
     def number_of_batches(self, batch_size):

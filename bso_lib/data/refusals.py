@@ -1,7 +1,10 @@
-"""How the rooms tell what is wrong: the nearest right name, and one line in place of a usage text."""
+"""How the rooms tell what is wrong: the nearest right name, and one line in place of a usage text or a stack trace."""
 
 import argparse
-from collections.abc import Iterable
+import os
+import sys
+import warnings
+from collections.abc import Callable, Iterable
 from difflib import get_close_matches
 
 
@@ -12,6 +15,21 @@ def did_you_mean(name, known: Iterable[str]) -> str:
     by_lower = {each.lower(): each for each in known}
     near = get_close_matches(name.lower(), by_lower, n=1)
     return f"; did you mean {by_lower[near[0]]!r}?" if near else ""
+
+
+def stoppable(main: Callable[[], object], name: str):
+    """Call ``main``; where Ctrl-C, or a run that a signal stopped, ends it, leave with one line and status 130.
+
+    A warning is a line too.
+    """
+    warnings.showwarning = lambda message, *_: print(f"{name}: {message}", file=sys.stderr)
+    try:
+        main()
+    except KeyboardInterrupt as stopped:
+        said = str(stopped) or "stopped: the same command goes on from what is done"
+        if os.environ.get("RANK", "0") == "0":  # of torchrun's processes, the first
+            print(f"{name}: {said}", file=sys.stderr)
+        sys.exit(130)
 
 
 class OneLineParser(argparse.ArgumentParser):

@@ -8,9 +8,11 @@ flips            which weights flip and when, recorded in every run
 ranks            torchrun's processes: shares of a batch, averaged gradients; rank 0 writes
 synchronised     BatchNorm over the samples of all ranks
 checkpoint       checkpoints that resume exactly
+watch            what a run says while it goes on: it diverges, nothing flips, everything flips
 job              a run under way: an epoch, a checkpoint, an exact resume
 fingerprint      a hash of the code that computes a run
 machine          what of this machine decides a run's digits
+pauses           checkpoints within an epoch, by minutes and by signals
 paths            where results lie
 result           what a finished run leaves
 evidence         what runs found, kept beside the notebooks and looked up by what was asked

@@ -1,6 +1,7 @@
 """A run under way: an epoch of training, what is stored of it, and an exact resume."""
 
 import platform
+import time
 import warnings
 from dataclasses import asdict
 
@@ -18,14 +19,26 @@ from bso_lib.experiment.checkpoint import (
 )
 from bso_lib.experiment.flips import FlipRecorder
 from bso_lib.experiment.machine import device_name, digits_depend_on
-from bso_lib.experiment.ranks import accuracy, agreed, check_share, share, summed, world, writes
+from bso_lib.experiment.ranks import accuracy, agreed, check_share, gathered, share, summed, world, writes
+from bso_lib.experiment.watch import Watch
 
 WEIGHTS_FILE, MOMENTUM_FILE = "weights.safetensors", "momentum.safetensors"
+_OF_ALL = ("generator", "batches", "seen")  # what every rank holds alike of an epoch under way
 
 
 def snapshot_name(epoch: int) -> str:
     """Return the file name of the weights kept after ``epoch``."""
     return f"weights-{epoch:04d}.safetensors"
+
+
+def checkpoint_name(epoch: int, batches: int = 0) -> str:
+    """Return the file name of the state after ``epoch`` and ``batches`` of the next one."""
+    return f"checkpoint-{epoch:04d}{f'-{batches:07d}' if batches else ''}.pt"
+
+
+def _checkpoints(folder):
+    """Return the checkpoints in ``folder``, the last one last."""
+    return sorted(folder.glob("checkpoint-*.pt"), key=lambda path: [int(n) for n in path.stem.split("-")[1:]])
 
 
 class Job:
@@ -47,25 +60,39 @@ class Job:
         layers = flipping_layers(self.trainer.model)
         recorded = layers and config.record_flips
         self.recorder = FlipRecorder(layers, self.trainer.optimizers[-1]) if recorded else None
-        self.history, self.seconds = [], 0.0
+        self.history, self.seconds, self._since = [], 0.0, time.perf_counter()
+        self.begun = None  # of an epoch under way: the run generator at its start, batches done, sums over them
+        self.watch = None
 
-    def train_epoch(self, train, bar):
-        """Train one epoch and return its row of the history; sums stay on the device until its end."""
+    def train_epoch(self, train, bar, between=lambda: None):
+        """Train one epoch, or the rest of one, and return its row of the history.
+
+        Sums stay on the device until its end. ``between`` is called after each batch but the last.
+        """
         config = self.config
         self.trainer.model.train()
-        loss_sum, correct, seen, batches = 0.0, 0, 0, 0
-        for images, labels in train.batches(config.batch_size, self.generator, config.augment, share):
+        self._since = time.perf_counter()
+        self.begun = begun = self.begun or {"generator": self.generator.get_state(), "batches": 0, "seen": 0}
+        self.generator.set_state(begun["generator"])  # as it was: the same order, less the batches that are done
+        first, epoch = begun["batches"], len(self.history) + 1
+        self.watch = self.watch or Watch(config, self.recorder, self.batches, self.shape[0])
+        for images, labels in train.batches(config.batch_size, self.generator, config.augment, share, first):
             loss, logits = self.trainer.step(images, labels)
-            loss_sum, correct = loss_sum + loss, correct + (logits.argmax(1) == labels).sum()
-            seen, batches = seen + len(labels), batches + 1
+            begun["loss"] = begun.get("loss", 0.0) + loss
+            begun["correct"] = begun.get("correct", 0) + (logits.argmax(1) == labels).sum()
+            begun["seen"] += len(labels)
+            begun["batches"] += 1
             bar.update()
+            self.watch.after_batch(loss, epoch)
+            if begun["batches"] < self.batches:
+                between()
         if self.recorder:
             self.recorder.end_epoch()
         self.trainer.raise_if_refused()
-        ranks = world()[1]
+        self.begun, ranks = None, world()[1]
         return {
-            "train_loss": float(summed(loss_sum)) / (ranks * batches),
-            "train_accuracy": 100 * int(summed(correct)) / (ranks * seen),
+            "train_loss": float(summed(begun["loss"])) / (ranks * begun["batches"]),
+            "train_accuracy": 100 * int(summed(begun["correct"])) / (ranks * begun["seen"]),
         }
 
     def accuracy(self, split) -> float:
@@ -81,14 +108,19 @@ class Job:
         return parts | ({"recorder": self.recorder} if self.recorder else {})
 
     def checkpoint(self, folder, epoch):
-        """Store the state after ``epoch``, which is the same on every rank."""
-        if not writes():
-            return
-        state = {name: part.state_dict() for name, part in self._parts().items()}
-        state |= {"generators": generator_states(self.generator), "history": self.history, "seconds": self.seconds}
-        save_checkpoint(folder / f"checkpoint-{epoch:04d}.pt", state)
-        for old in sorted(folder.glob("checkpoint-*.pt"))[:-2]:  # one spare, should the last be damaged
-            old.unlink()
+        """Store the state after ``epoch``, or within the next one; it is the same on every rank but for the sums."""
+        self.trainer.raise_if_refused()
+        now = time.perf_counter()
+        self.seconds += now - self._since
+        sums = self.begun and gathered((self.begun["loss"].cpu(), self.begun["correct"].cpu()))
+        if writes():
+            state = {name: part.state_dict() for name, part in self._parts().items()}
+            state |= {"generators": generator_states(self.generator), "history": self.history, "seconds": self.seconds}
+            state["begun"] = self.begun and {name: self.begun[name] for name in _OF_ALL} | {"sums": sums}
+            save_checkpoint(folder / checkpoint_name(epoch, self.begun["batches"] if self.begun else 0), state)
+            for old in _checkpoints(folder)[:-2]:  # one spare, should the last be damaged
+                old.unlink()
+        self._since = time.perf_counter()
 
     def resume(self, folder):
         """Load the last good checkpoint, if there is one, into everything; rank 0 reads it for all."""
@@ -98,17 +130,38 @@ class Job:
         for name, part in self._parts().items():
             part.load_state_dict(state[name])
         restore_generators(state["generators"], self.generator)
-        self.history, self.seconds = state["history"], state["seconds"]
+        self.history, self.seconds, self.begun = state["history"], state["seconds"], state["begun"]
+        if self.begun:
+            self._share_sums(self.begun.pop("sums"))
+
+    def _share_sums(self, sums):
+        """Take up this rank's sums; of other ranks than there are now, rank 0 takes what they come to."""
+        rank, ranks = world()
+        if len(sums) == ranks:
+            loss, correct = sums[rank]
+        else:  # a loss is the mean over a rank's share
+            mine = rank == 0
+            loss = mine * ranks * sum(loss for loss, _ in sums) / len(sums)
+            correct = mine * sum(correct for _, correct in sums)
+            self.begun["seen"] = self.begun["seen"] * len(sums) // ranks
+        self.begun |= {"loss": loss.to(self.device), "correct": correct.to(self.device)}
 
     @staticmethod
     def _last_state(folder):
-        for path in sorted(folder.glob("checkpoint-*.pt"), reverse=True):
+        for path in reversed(_checkpoints(folder)):
             try:
                 return load_checkpoint(path)
             except DamagedCheckpoint as error:
                 warnings.warn(f"{error}; falling back to the one before", stacklevel=5)
                 path.unlink()
         return None
+
+    def where(self) -> str:
+        """Return how far the run is, and how to go on with it, for whoever ends it."""
+        done = f"after epoch {len(self.history)}"
+        if self.begun:
+            done = f"in epoch {len(self.history) + 1}, after batch {self.begun['batches']} of {self.batches}"
+        return f"{done} ({self.config.epochs} epochs in all): the same command goes on from there"
 
     def snapshot(self, folder, epoch):
         """Keep the weights after ``epoch``, if the config asks for it."""

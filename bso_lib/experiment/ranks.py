@@ -97,6 +97,15 @@ def agreed(value):
     return box[0]
 
 
+def gathered(value) -> list:
+    """Return every rank's ``value`` (any picklable object), by rank, on every rank."""
+    if world()[1] == 1:
+        return [value]
+    values = [None] * world()[1]
+    dist.all_gather_object(values, value)
+    return values
+
+
 class Parallel(DistributedDataParallel):
     """A spiking network whose gradients are averaged over the ranks.
 

@@ -11,10 +11,10 @@ With DRY_RUN=1 in the environment every run is a few steps on random data of the
 import hashlib
 import json
 import math
-import time
 import warnings
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import filelock
@@ -32,6 +32,7 @@ from bso_lib.experiment.flips import FlipRecord
 from bso_lib.experiment.job import MOMENTUM_FILE, WEIGHTS_FILE, Job
 from bso_lib.experiment.machine import digits_depend_on
 from bso_lib.experiment.paths import dry_run, runs_folder
+from bso_lib.experiment.pauses import Pauses, checkpoint_minutes
 from bso_lib.experiment.ranks import agreed, writes
 from bso_lib.experiment.result import RunResult
 
@@ -104,7 +105,7 @@ def run(config: RunConfig, root=None, progress: bool = True, recompute: bool = F
     """
     if not isinstance(config, RunConfig):
         raise TypeError(f"config={type(config).__name__}: must be a RunConfig, as in run(RunConfig(method='bso'))")
-    data_root(root)  # refused before anything is written
+    data_root(root), checkpoint_minutes()  # refused before anything is written
     if dry_run():
         config = _dry(config)
     found = None if recompute else agreed(find(config) if writes() else None)
@@ -167,24 +168,32 @@ def _train(config, folder, root, progress):
         torch.manual_seed(config.seed)
         job = Job(config, train, device, start)
         job.resume(folder)
-        if not job.history:
+        if not (job.history or job.begun):
             job.snapshot(folder, 0)
+        done = len(job.history) * job.batches + (job.begun["batches"] if job.begun else 0)
         bar = tqdm(
-            total=config.epochs * job.batches, initial=len(job.history) * job.batches, unit="batch", leave=False,
+            total=config.epochs * job.batches, initial=done, unit="batch", leave=False,
             desc=f"{config.method} {config.training} T={config.time_steps} seed {config.seed}", disable=not progress,
         )  # fmt: skip
-        for epoch in range(len(job.history) + 1, config.epochs + 1):
-            began = time.perf_counter()
-            row = job.train_epoch(train, bar)
-            if not math.isfinite(row["train_loss"]):
-                raise ArithmeticError(f"training diverged in epoch {epoch} (loss {row['train_loss']}): {config}")
-            row["accuracy"] = job.accuracy(test if epoch == config.epochs else between)
-            job.history.append({"epoch": epoch, **row})
-            job.seconds += time.perf_counter() - began
-            job.snapshot(folder, epoch)
-            job.checkpoint(folder, epoch)
-        bar.close()
+        with bar, Pauses() as pauses:
+            for epoch in range(len(job.history) + 1, config.epochs + 1):
+                row = job.train_epoch(train, bar, partial(_pause, job, pauses, folder))
+                if not math.isfinite(row["train_loss"]):
+                    raise ArithmeticError(f"training diverged in epoch {epoch} (loss {row['train_loss']}): {config}")
+                row["accuracy"] = job.accuracy(test if epoch == config.epochs else between)
+                job.history.append({"epoch": epoch, **row})
+                job.snapshot(folder, epoch)
+                pauses.due(at_once=True)
+                job.checkpoint(folder, epoch)
+                pauses.act(job.where())
     return _finish(folder, job)
+
+
+def _pause(job, pauses, folder):
+    """Between two batches: store the state of the run if that is due, and end if a signal asks for it."""
+    if pauses.due():
+        job.checkpoint(folder, len(job.history))
+        pauses.act(job.where())
 
 
 def _finish(folder, job):

@@ -18,6 +18,7 @@ import pandas as pd
 import torch
 from tqdm import tqdm
 
+from bso_lib.data.refusals import stoppable
 from bso_lib.data.stored import write_atomically
 from bso_lib.experiment.config import RunConfig
 from bso_lib.experiment.machine import digits_depend_on
@@ -78,4 +79,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    stoppable(main, "bso_lib.regret.network_study")

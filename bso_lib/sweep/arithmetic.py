@@ -16,6 +16,7 @@ from pathlib import Path
 import pandas as pd
 from scipy import stats
 
+from bso_lib.data.refusals import stoppable
 from bso_lib.data.stored import write_atomically
 from bso_lib.experiment.config import ARITHMETICS, RunConfig
 from bso_lib.experiment.machine import processor
@@ -79,4 +80,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    stoppable(main, "bso_lib.sweep.arithmetic")

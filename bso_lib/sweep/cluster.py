@@ -25,6 +25,7 @@ from collections.abc import Iterable
 from concurrent.futures import as_completed
 from pathlib import Path
 
+from bso_lib.data.refusals import stoppable
 from bso_lib.experiment.config import RunConfig
 from bso_lib.experiment.paths import checkout, dry_run, runs_folder
 from bso_lib.experiment.run import run, run_key
@@ -181,4 +182,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    stoppable(main, "bso_lib.sweep.cluster")

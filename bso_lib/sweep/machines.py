@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
+from bso_lib.data.refusals import stoppable
 from bso_lib.data.stored import write_atomically
 from bso_lib.experiment.config import WEIGHTS, RunConfig
 from bso_lib.experiment.machine import processor
@@ -96,4 +97,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    stoppable(main, "bso_lib.sweep.machines")

@@ -22,6 +22,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
+from bso_lib.data.refusals import stoppable
 from bso_lib.data.stored import write_atomically
 from bso_lib.experiment.config import ARITHMETICS, RunConfig
 from bso_lib.experiment.run import run
@@ -239,4 +240,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    stoppable(main, "bso_lib.sweep.tuning")

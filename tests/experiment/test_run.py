@@ -360,7 +360,7 @@ def test_all_test_images_are_scored_last_and_fewer_before(monkeypatch):
         return 50.0
 
     monkeypatch.setattr(Job, "accuracy", score)
-    monkeypatch.setattr(Job, "train_epoch", lambda job, train, bar: {"train_loss": 1.0, "train_accuracy": 50.0})
+    monkeypatch.setattr(Job, "train_epoch", lambda *_: {"train_loss": 1.0, "train_accuracy": 50.0})
     whole = replace(TINY, train_size=None, epochs=3)
     experiments.run(whole, progress=False)
     assert seen == [(2_000, [200] * 10)] * 2 + [(10_000, [1_000] * 10)]
