@@ -8,6 +8,7 @@ RUN := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 BOOK_VENV := $(VENV)-book
 BOOK_STAMP := $(BOOK_VENV)/.installed
+SHARE ?= 1
 
 ifneq ($(words $(PROFILE)) $(filter-out quick laptop evening paper,$(PROFILE)),1 )
 $(error PROFILE=$(PROFILE): must be quick, laptop, evening or paper)
@@ -66,8 +67,8 @@ shared_cores = $(if $(filter -j%,$(MAKEFLAGS)),GOMP_SPINCOUNT=1000)
 
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help env lab reproduce notebooks book dry-run test lint bench tune arithmetic machines coin checksum evening vouch gpu-check clean \
-    FORCE
+.PHONY: help env lab reproduce notebooks book dry-run test torture lint bench tune arithmetic machines coin checksum \
+    evening vouch gpu-check clean FORCE
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -143,6 +144,9 @@ dry-run/%:
 
 test: env ## pass the tests, the notebooks' outputs (nbval) included
 	OMP_NUM_THREADS=1 GOMP_SPINCOUNT=1000 $(RUN) -m pytest --numprocesses 2 --dist loadfile
+
+torture: env ## inject every fault of docs/faults.md as often as it says (within an hour; SHARE=0.1 for a tenth of that)
+	TORTURE=$(SHARE) OMP_NUM_THREADS=1 GOMP_SPINCOUNT=1000 $(RUN) -m pytest tests/faults -p no:nbval --override-ini addopts=-ra
 
 lint: env ## check the style
 	$(RUN) -m ruff check .

@@ -10,6 +10,7 @@ and SIGTERM let a run under way write a checkpoint and end with one line, which 
 
 import argparse
 import ast
+import json
 import os
 import signal
 import sys
@@ -121,6 +122,29 @@ def without_stderr(notebook):
     return notebook
 
 
+def how_far(profile: str) -> str:
+    """Return how many notebooks of ``profile`` are up to date, and how long the others took when they last ran."""
+    sources = [NOTEBOOKS / "profiles" / f"{profile}.yaml", Path(__file__), BUILD / "code"]
+    newest = max(path.stat().st_mtime for path in sources if path.exists())
+    seconds, waiting = {}, []
+    for name in known_notebooks():
+        built = BUILD / profile / f"{name}.ipynb"
+        try:
+            told = json.loads(built.read_text(encoding="utf-8"))["metadata"]["papermill"]["duration"]
+            seconds[name] = float(told)
+            done = built.stat().st_mtime >= max(newest, (NOTEBOOKS / built.name).stat().st_mtime)
+        except (OSError, ValueError, KeyError, TypeError):  # not built yet, or by hand
+            done = False
+        waiting += [] if done else [name]
+    count = len(known_notebooks())
+    if not waiting:
+        return f"all {count} of profile {profile} are up to date"
+    known = [seconds[name] for name in waiting if name in seconds]
+    usual = sum(seconds.values()) / max(len(seconds), 1)  # for one that never ran here
+    left = sum(known) + usual * (len(waiting) - len(known))
+    return f"{count - len(waiting)} of {count} of profile {profile} are up to date, about {left / 60:.0f} min left"
+
+
 def write(notebook, path: Path):
     """Write ``notebook`` so that ``path`` is never half-made."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -205,6 +229,8 @@ def main():
         hint = did_you_mean(arguments.name, known)
         parser.error(f"no notebook {arguments.name!r}; there are {', '.join(known)}{hint}")
     where = f"notebooks/{arguments.name}.ipynb"
+    if not sys.stderr.isatty():
+        os.environ["BSO_PROGRESS"] = "lines"  # of the kernel, which cannot see where its stderr ends
     try:
         refresh(arguments.name) if arguments.refresh else execute(arguments.name, arguments.profile)
     except (KeyboardInterrupt, PapermillExecutionError, CellExecutionError) as error:
@@ -216,7 +242,7 @@ def main():
         sys.exit(f"{trace}\n\n{where}, cell {error.cell_index}, failed: {error.ename}: {error.evalue}")
     except (DeadKernelError, ValueError, OSError) as error:
         sys.exit(f"{where} failed: {type(error).__name__}: {error}")
-    print(f"{where}: done")
+    print(f"{where}: done" + (f"; {how_far(arguments.profile)}" if arguments.profile else ""))
 
 
 if __name__ == "__main__":

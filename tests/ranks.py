@@ -27,7 +27,7 @@ def together(function, ranks, folder, *arguments, timeout=TIMEOUT):
 
     A :class:`LostRank` that it raises is returned.
     """
-    torch.multiprocessing.get_context(_START).set_forkserver_preload(["bso_lib.experiment.run"])
+    torch.multiprocessing.get_context(_START).set_forkserver_preload(["bso_lib.experiment.run", "torch._dynamo"])
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

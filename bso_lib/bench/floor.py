@@ -9,9 +9,9 @@ import statistics
 
 import torch
 import torch.nn.functional as F
-from tqdm import tqdm
 
 from bso_lib.bench.timing import seconds_of
+from bso_lib.data.progress import Progress
 from bso_lib.experiment.build import Trainer, build_model, flipping_layers
 from bso_lib.experiment.config import RunConfig
 from bso_lib.experiment.flips import FlipRecorder
@@ -81,7 +81,7 @@ def measure(width, batch_size, time_steps, repeats, side=32, channels=3, device=
     floor()
     pairs = [
         (seconds_of(step, device), seconds_of(floor, device))
-        for _ in tqdm(range(repeats), desc=f"width {width:g}", leave=False)
+        for _ in Progress(range(repeats), desc=f"width {width:g}", leave=False)
     ]
     ratios = [a / b for a, b in pairs]
     recorder = _TimedRecorder(flipping_layers(model), trainer.optimizers[-1])

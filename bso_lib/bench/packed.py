@@ -9,10 +9,10 @@ import statistics
 import time
 
 import torch
-from tqdm import tqdm
 
 from bso_lib.bench.floor import convolutions_alone, training
 from bso_lib.bench.timing import seconds_of
+from bso_lib.data.progress import Progress
 from bso_lib.fast.packed_layers import packed_layers
 
 
@@ -73,7 +73,7 @@ def measure_packed(precision, width, batch_size, time_steps, repeats, side=32, c
     floor()
     seconds = {kind: [] for kind in (*kinds, "convolutions")}
     shares = {kind: [] for kind in kinds}
-    for _ in tqdm(range(repeats), desc=f"{precision}, width {width:g}", leave=False):
+    for _ in Progress(range(repeats), desc=f"{precision}, width {width:g}", leave=False):
         seconds["convolutions"].append(seconds_of(floor, device))
         for kind, watch in watches.items():
             watch.seconds = 0.0

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pandas as pd
 import torch
-from tqdm import tqdm
 
+from bso_lib.data.progress import Progress
 from bso_lib.data.stored import write_atomically
 
 
@@ -28,7 +28,7 @@ def in_turn(functions: Mapping[str, Callable], repeats: int, device="cpu", title
     """
     for function in functions.values():
         function()
-    rounds = tqdm(range(repeats), desc=title, leave=False, unit="round")
+    rounds = Progress(range(repeats), desc=title, leave=False, unit="round")
     return pd.DataFrame({name: seconds_of(f, device) for name, f in functions.items()} for _ in rounds)
 
 

@@ -13,11 +13,11 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from tqdm import tqdm
 
 from bso_lib.data import event_camera
 from bso_lib.data.event_camera import EventCamera
 from bso_lib.data.images import DatasetMissing, load_fashion_mini, make_splits
+from bso_lib.data.progress import Progress
 from bso_lib.data.stored import code_without_docstrings, stored_arrays
 
 DVS_SIZE = 48  # of the frames, as in the paper; the sensor has 128 x 128 pixels
@@ -67,7 +67,7 @@ def load_fashion_events(root: Path, frames: int):
     def convert():
         transform = to_frames((camera.size, camera.size, 2), frames)
         images = torch.cat([train.images, test.images])[:, 0].numpy()
-        bar = tqdm(range(0, len(images), 500), desc="fashion-events: simulating", leave=False)
+        bar = Progress(range(0, len(images), 500), desc="fashion-events: simulating", leave=False)
         return [transform(events) for i in bar for events in camera.record(images[i : i + 500], first=i)]
 
     made_by = f"{asdict(camera)} {code_without_docstrings(event_camera.__file__)}"
@@ -138,7 +138,7 @@ def read_all(names: list[str], read: Callable) -> list[np.ndarray]:
     A missing library is no fault of a recording: its ImportError is raised at once.
     """
     arrays, unreadable = [], []
-    for i, name in enumerate(tqdm(names, desc="recordings", leave=False)):
+    for i, name in enumerate(Progress(names, desc="recordings", leave=False)):
         try:
             arrays.append(read(i))
         except ImportError as error:

@@ -16,12 +16,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 from torchvision.datasets.folder import IMG_EXTENSIONS, default_loader, make_dataset
 from torchvision.transforms import v2
-from tqdm import tqdm
 
 from bso_lib.data.images import DatasetMissing, Split
+from bso_lib.data.progress import Progress
 
 CLASSES = 1000
 IMAGES = {"train": 1_281_167, "val": 50_000}
@@ -44,7 +45,12 @@ class _Files(Dataset):
         position, seed = item
         try:
             image = default_loader(self.files[position])
-        except (OSError, SyntaxError, ValueError) as error:  # what Pillow raises for damaged files
+        except (
+            OSError,
+            SyntaxError,
+            ValueError,
+            Image.DecompressionBombError,
+        ) as error:  # what Pillow raises for damage
             return f"{self.files[position]} ({error})"
         with torch.random.fork_rng(devices=[]):  # the transforms draw from torch's own generator
             torch.manual_seed(seed)
@@ -122,7 +128,7 @@ class StreamedSplit(Split):
         """Decode every image and return the files that cannot be, each with the reason."""
         batches = ([(position, 0) for position in part.tolist()] for part in self.images.split(64))
         loaded, found = self._load(batches, _nothing), []
-        for images in tqdm(loaded, total=math.ceil(len(self) / 64), unit="batch", disable=not progress):
+        for images in Progress(loaded, total=math.ceil(len(self) / 64), unit="batch", disable=not progress):
             found += images if isinstance(images, list) else []
         return found
 

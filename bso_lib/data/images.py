@@ -6,12 +6,13 @@ are no worker processes.
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from importlib import resources
 from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+
+from bso_lib.data.stored import embedded_arrays
 
 FASHION_CLASSES = ("T-shirt", "trousers", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "boot")
 AUGMENTATIONS = ("crop", "flip", "cutout")
@@ -169,13 +170,10 @@ def load_fashion_mini():
 
     1x28x28; MIT licence, Zalando SE.
     """
-    with (
-        resources.files("bso_lib.data").joinpath("fashion-mini.npz").open("rb") as file,
-        np.load(file, allow_pickle=False) as arrays,
-    ):
-        train_images, train_labels, test_images, test_labels = (
-            torch.from_numpy(arrays[name]) for name in ("train_images", "train_labels", "test_images", "test_labels")
-        )
+    arrays = embedded_arrays("fashion-mini.npz")
+    train_images, train_labels, test_images, test_labels = (
+        torch.from_numpy(arrays[name]) for name in ("train_images", "train_labels", "test_images", "test_labels")
+    )
     return make_splits(train_images.unsqueeze(1), train_labels, test_images.unsqueeze(1), test_labels, FASHION_CLASSES)
 
 

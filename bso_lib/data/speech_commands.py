@@ -15,10 +15,10 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 import numpy as np
-from tqdm import tqdm
 
 from bso_lib.data.audio import SAMPLE_RATE, audio_splits, one_second, path_key, spectrogram_images
 from bso_lib.data.images import DatasetMissing
+from bso_lib.data.progress import Progress
 from bso_lib.data.stored import stored_arrays
 
 NAME = "speech-commands"
@@ -30,6 +30,7 @@ WORDS = (
 LISTS = {"validation": "validation_list.txt", "test": "testing_list.txt"}
 FOLDERS = ("speech_commands_v0.02", "SpeechCommands/speech_commands_v0.02", NAME)
 BATCH = 256
+LARGEST = 10_000_000  # bytes of a list or a clip; the published ones have less than a tenth
 _CODE = Path(__file__).read_bytes()  # at import, as in audio
 
 
@@ -81,7 +82,7 @@ def fetch(root: Path):
         with (
             urllib.request.urlopen(OFFICIAL.url) as answer,
             open(partial, "wb") as file,
-            tqdm(total=OFFICIAL.size, unit="B", unit_scale=True, desc=path.name) as bar,
+            Progress(total=OFFICIAL.size, unit="B", unit_scale=True, desc=path.name) as bar,
         ):
             while block := answer.read(1 << 20):
                 file.write(block)
@@ -120,9 +121,13 @@ def _files(source: Path) -> Iterator[tuple[str, bytes]]:
     try:
         with tarfile.open(source, "r:gz") as archive:
             for member in archive:
-                path = str(PurePosixPath(member.name))  # without the leading ./
-                if member.isfile() and wanted(path):
-                    yield path, archive.extractfile(member).read()
+                place = PurePosixPath(member.name)  # without the leading ./
+                if place.is_absolute() or ".." in place.parts or not (member.isfile() or member.isdir()):
+                    raise _damaged(source, [f"the archive holds {member.name!r}, a link or a place outside the set"])
+                if member.size > LARGEST:
+                    raise _damaged(source, [f"the archive's {member.name} would have {member.size:,} bytes"])
+                if member.isfile() and wanted(str(place)):
+                    yield str(place), archive.extractfile(member).read()
     except (tarfile.ReadError, EOFError, zlib.error, OSError) as error:
         raise _damaged(source, [f"the archive cannot be read to its end ({error})"]) from error
 
@@ -145,12 +150,13 @@ def _convert(root):
             pictures.append(spectrogram_images(np.stack(waves)))
             waves.clear()
 
-    for path, content in tqdm(_files(source), total=OFFICIAL.clips, unit="clip", desc=f"{NAME}: spectrograms"):
+    for path, content in Progress(_files(source), total=OFFICIAL.clips, unit="clip", desc=f"{NAME}: spectrograms"):
         if not path.endswith(".wav"):
             lists[path] = content.decode().split()
             continue
         try:
-            wave, rate = soundfile.read(io.BytesIO(content), dtype="float32", always_2d=True)
+            # One second is kept, and no more of it is decoded.
+            wave, rate = soundfile.read(io.BytesIO(content), SAMPLE_RATE, dtype="float32", always_2d=True)
         except soundfile.LibsndfileError:
             unreadable.append(path)
             continue

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from bso_lib.data.audio import SAMPLE_RATE, audio_splits, one_second, path_key, spectrogram_images
-from bso_lib.data.stored import stored_arrays
+from bso_lib.data.stored import embedded_arrays, stored_arrays
 
 WORDS = ("yes", "no", "up", "down", "left", "right", "on", "off", "stop", "go")
 COPIES = {"train": 7, "test": 5}  # clips made from one recording
@@ -41,11 +41,8 @@ def load_recordings(part: str) -> Recordings:
         raise ValueError(f"part={part!r}: must be one of {', '.join(COPIES)}")
     import soundfile
 
-    with (
-        resources.files("bso_lib.data").joinpath(FILE).open("rb") as file,
-        np.load(file, allow_pickle=False) as arrays,
-    ):
-        flac, ends, names = (arrays[f"{part}_{name}"] for name in ("flac", "ends", "speakers"))
+    arrays = embedded_arrays(FILE)
+    flac, ends, names = (arrays[f"{part}_{name}"] for name in ("flac", "ends", "speakers"))
     samples, _ = soundfile.read(io.BytesIO(flac.tobytes()), dtype="float32")
     waves = tuple(np.split(samples, ends[:-1]))
     labels = np.tile(np.arange(len(WORDS)), len(names))

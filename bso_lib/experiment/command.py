@@ -14,7 +14,7 @@ from pathlib import Path
 
 from bso_lib.data.refusals import OneLineParser
 from bso_lib.experiment.config import RunConfig, require_fields
-from bso_lib.experiment.ranks import LostRank, check_share, process_group, world, writes
+from bso_lib.experiment.ranks import LostRank, RanksDisagree, check_share, process_group, world, writes
 from bso_lib.experiment.result import RunResult
 from bso_lib.experiment.run import run
 
@@ -84,6 +84,6 @@ def main():
         if int(os.environ.get("RANK", 0)) == 0 or world()[1] == 1:
             print(f"bso_lib: {error}", file=sys.stderr)
         sys.exit(2)
-    except (ArithmeticError, LostRank) as error:
+    except (ArithmeticError, LostRank, MemoryError, RanksDisagree) as error:
         print(f"bso_lib: {error}", file=sys.stderr)
         sys.exit(1)

@@ -1,5 +1,6 @@
 """A run under way: an epoch of training, what is stored of it, and an exact resume."""
 
+import hashlib
 import platform
 import time
 import warnings
@@ -19,7 +20,7 @@ from bso_lib.experiment.checkpoint import (
 )
 from bso_lib.experiment.flips import FlipRecorder
 from bso_lib.experiment.machine import device_name, digits_depend_on
-from bso_lib.experiment.ranks import accuracy, agreed, check_share, gathered, share, summed, world, writes
+from bso_lib.experiment.ranks import accuracy, agreed, check_alike, check_share, gathered, share, summed, world, writes
 from bso_lib.experiment.watch import Watch
 
 WEIGHTS_FILE, MOMENTUM_FILE = "weights.safetensors", "momentum.safetensors"
@@ -60,6 +61,7 @@ class Job:
         layers = flipping_layers(self.trainer.model)
         recorded = layers and config.record_flips
         self.recorder = FlipRecorder(layers, self.trainer.optimizers[-1]) if recorded else None
+        self.snapshots = {}  # SHA-256 by file name
         self.history, self.seconds, self._since = [], 0.0, time.perf_counter()
         self.begun = None  # of an epoch under way: the run generator at its start, batches done, sums over them
         self.watch = None
@@ -112,10 +114,13 @@ class Job:
         self.trainer.raise_if_refused()
         now = time.perf_counter()
         self.seconds += now - self._since
+        learned = [part.state_dict() for part in (self.trainer.model, *self.trainer.optimizers)]
+        check_alike(learned, self.where())
         sums = self.begun and gathered((self.begun["loss"].cpu(), self.begun["correct"].cpu()))
         if writes():
             state = {name: part.state_dict() for name, part in self._parts().items()}
             state |= {"generators": generator_states(self.generator), "history": self.history, "seconds": self.seconds}
+            state["snapshots"] = self.snapshots
             state["begun"] = self.begun and {name: self.begun[name] for name in _OF_ALL} | {"sums": sums}
             save_checkpoint(folder / checkpoint_name(epoch, self.begun["batches"] if self.begun else 0), state)
             for old in _checkpoints(folder)[:-2]:  # one spare, should the last be damaged
@@ -131,6 +136,7 @@ class Job:
             part.load_state_dict(state[name])
         restore_generators(state["generators"], self.generator)
         self.history, self.seconds, self.begun = state["history"], state["seconds"], state["begun"]
+        self.snapshots = state["snapshots"]
         if self.begun:
             self._share_sums(self.begun.pop("sums"))
 
@@ -157,17 +163,19 @@ class Job:
         return None
 
     def where(self) -> str:
-        """Return how far the run is, and how to go on with it, for whoever ends it."""
+        """Return how far the run is, in words."""
         done = f"after epoch {len(self.history)}"
         if self.begun:
             done = f"in epoch {len(self.history) + 1}, after batch {self.begun['batches']} of {self.batches}"
-        return f"{done} ({self.config.epochs} epochs in all): the same command goes on from there"
+        return f"{done} ({self.config.epochs} epochs in all)"
 
     def snapshot(self, folder, epoch):
         """Keep the weights after ``epoch``, if the config asks for it."""
         every = self.config.snapshot_every
         if writes() and every and epoch % every == 0:
-            write_atomically(folder / snapshot_name(epoch), _safetensors(self.trainer.weights()))
+            content = _safetensors(self.trainer.weights())
+            write_atomically(folder / snapshot_name(epoch), content)
+            self.snapshots[snapshot_name(epoch)] = hashlib.sha256(content).hexdigest()
 
     def outcome(self) -> tuple[dict, dict[str, bytes]]:
         """Return what is to be stored of the finished run: a JSON-ready dict, and files by name."""
@@ -183,6 +191,7 @@ class Job:
         }
         flips = self.recorder.result().to_dict() if self.recorder else None
         stored = {"config": asdict(self.config), "history": self.history, "provenance": provenance, "flips": flips}
+        stored["snapshots"] = self.snapshots
         files = {WEIGHTS_FILE: self.trainer.weights(), MOMENTUM_FILE: self.trainer.momentum()}
         return stored, {name: _safetensors(tensors) for name, tensors in files.items()}
 

@@ -65,7 +65,7 @@ class Pauses:
             signal.signal(number, before)
         if kind is None and self._got:
             self._voted = self._got
-            self.act("at the end of a run, which is kept: the same command goes on from there")
+            self.act("at the end of a run, which is kept")
 
     def _note(self, number, frame):
         if number == signal.SIGINT == self._got:
@@ -102,4 +102,4 @@ class Pauses:
         if before not in (signal.SIG_DFL, signal.default_int_handler):
             before(number, None)
             return
-        raise Interrupted(f"stopped by {signal.Signals(number).name} {where}")
+        raise Interrupted(f"stopped by {signal.Signals(number).name} {where}: the same command goes on from there")

@@ -9,6 +9,7 @@ Without a process group, every function here does what one process needs, which 
 """
 
 import contextlib
+import hashlib
 import os
 import warnings
 from datetime import timedelta
@@ -16,6 +17,7 @@ from datetime import timedelta
 import torch
 import torch.distributed as dist
 from torch.nn.parallel import DistributedDataParallel
+from torch.utils._pytree import tree_leaves
 
 from bso_lib.experiment.synchronised import synchronise_batch_norm_
 from bso_lib.training import count_correct
@@ -25,6 +27,10 @@ TIMEOUT = timedelta(minutes=10)  # what a rank waits for another one in any exch
 
 class LostRank(RuntimeError):
     """Another process of the job died or no longer answers."""
+
+
+class RanksDisagree(RuntimeError):
+    """The ranks of a job do not hold the same network any more."""
 
 
 def world() -> tuple[int, int]:
@@ -104,6 +110,25 @@ def gathered(value) -> list:
     values = [None] * world()[1]
     dist.all_gather_object(values, value)
     return values
+
+
+def check_alike(state, where: str):
+    """Raise :class:`RanksDisagree` unless every rank holds the same tensors in ``state`` (nested dicts and lists).
+
+    ``where``: of the run, in words. Costs a copy to the host and an exchange of 32 bytes; nothing on one rank.
+    """
+    if world()[1] == 1:
+        return
+    digest = hashlib.sha256()
+    for leaf in tree_leaves(state):
+        if isinstance(leaf, torch.Tensor):
+            digest.update(leaf.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+    digests = gathered(digest.digest())
+    if others := [str(rank) for rank, other in enumerate(digests) if other != digests[0]]:
+        raise RanksDisagree(
+            f"rank {', '.join(others)} of {world()[1]} holds another network than rank 0 {where}: memory or an "
+            "exchange failed, and nothing of it is stored; the same command goes on from the last checkpoint"
+        )
 
 
 class Parallel(DistributedDataParallel):

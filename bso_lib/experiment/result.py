@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
-from safetensors.torch import load_file
 
 from bso_lib.experiment.build import build_model
 from bso_lib.experiment.config import RunConfig
 from bso_lib.experiment.flips import FlipRecord
 from bso_lib.experiment.job import MOMENTUM_FILE, WEIGHTS_FILE, snapshot_name
+from bso_lib.experiment.sealed import tensors
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class RunResult:
             return self.kept_checksum
         digest = hashlib.sha256()
         for name in (WEIGHTS_FILE, MOMENTUM_FILE):
-            for key, value in sorted(load_file(self.folder / name).items()):
+            for key, value in sorted(tensors(self.folder, name).items()):
                 digest.update(key.encode() + value.numpy().tobytes())
         return digest.hexdigest()
 
@@ -55,7 +55,7 @@ class RunResult:
         In plain layers; ``exact(model)`` of one trained in exact arithmetic answers to the bit as it was scored.
         Of a run read from the evidence it is the network kept there (:mod:`bso_lib.experiment.kept_networks`); where
         none is, the run is computed, which is said on stderr. With BSO_KEEP_EVIDENCE=1 what was computed is kept.
-        Raises ValueError for an epoch that ``RunConfig.snapshot_every`` did not keep.
+        Raises ValueError for an epoch that ``RunConfig.snapshot_every`` did not keep, and for a damaged file.
         """
         model = build_model(self.config, self.provenance["num_classes"], self.provenance["in_channels"])
         model.load_state_dict(self._weights(epoch))
@@ -72,7 +72,7 @@ class RunResult:
         path = self.folder / (WEIGHTS_FILE if epoch is None else snapshot_name(epoch))
         if not path.exists():
             raise ValueError(f"no weights of epoch {epoch!r}: the run has snapshot_every={self.config.snapshot_every}")
-        weights = load_file(path)
+        weights = tensors(self.folder, path.name)
         if keeping():
             keep_network(self.config, epoch, weights)
         return weights

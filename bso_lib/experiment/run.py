@@ -8,6 +8,7 @@ Before the cache comes the evidence that travels with the notebooks, see :mod:`b
 With DRY_RUN=1 in the environment every run is a few steps on random data of the right shape, kept apart from results.
 """
 
+import contextlib
 import hashlib
 import json
 import math
@@ -20,11 +21,11 @@ from pathlib import Path
 import filelock
 import pandas as pd
 import torch
-from safetensors.torch import load_file
 from tqdm import tqdm
 
 from bso_lib.data import FACTS, data_root, load_dataset, load_validation, random_splits
-from bso_lib.data.stored import write_atomically
+from bso_lib.data.progress import Progress
+from bso_lib.data.stored import sweep_parts
 from bso_lib.experiment.config import RunConfig
 from bso_lib.experiment.evidence import find, keep, keeping
 from bso_lib.experiment.fingerprint import commit, source_fingerprint
@@ -35,6 +36,8 @@ from bso_lib.experiment.paths import dry_run, runs_folder
 from bso_lib.experiment.pauses import Pauses, checkpoint_minutes
 from bso_lib.experiment.ranks import agreed, writes
 from bso_lib.experiment.result import RunResult
+from bso_lib.experiment.sealed import RESULT, seal, tensors, unsealed
+from bso_lib.experiment.shortage import says_what_to_lower
 
 # Taken at import: what a long-lived kernel computes belongs to the code it has loaded, not to a file edited since.
 _CODE = source_fingerprint()
@@ -88,7 +91,7 @@ def load_start(config: RunConfig, root=None, progress: bool = True):
     if config.start_from is None:
         return None
     folder = run(config.start_from, root, progress, recompute=True).folder  # the evidence has no momenta
-    return agreed((load_file(folder / WEIGHTS_FILE), load_file(folder / MOMENTUM_FILE)) if writes() else None)
+    return agreed(tuple(tensors(folder, name) for name in (WEIGHTS_FILE, MOMENTUM_FILE)) if writes() else None)
 
 
 def run(config: RunConfig, root=None, progress: bool = True, recompute: bool = False) -> RunResult:
@@ -118,19 +121,38 @@ def run(config: RunConfig, root=None, progress: bool = True, recompute: bool = F
 def _computed(config, root, progress):
     """Return the result of ``config`` from the cache of this machine, or compute it."""
     folder = runs_folder() / run_key(config)
-    if writes():
-        folder.mkdir(parents=True, exist_ok=True)
     lock = filelock.FileLock(folder / "lock")  # the system frees it when its holder dies
+    if found := agreed(_read_only(folder, lock) if writes() else None):
+        return found
     if not agreed(writes() and _locked(lock, 0)):
         if writes():
             tqdm.write(f"another process computes {folder.name}: waiting for its result")
         while not agreed(writes() and _locked(lock, 60)):  # in turns: no rank may wait long in one exchange
             pass
     try:
+        if writes():
+            sweep_parts(folder)
         result = agreed(load_result(folder) if writes() else None)
-        return result or _train(config, folder, root, progress and writes())
+        if result and writes():
+            _drop_checkpoints(folder)  # of a process that was killed at the very end
+        with says_what_to_lower(config):
+            return result or _train(config, folder, root, progress and writes())
     finally:
         lock.release()
+
+
+def _read_only(folder, lock):
+    """Return None where ``folder`` can be written in, else its result; raises OSError if it has none either."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(filelock.Timeout), lock.acquire(timeout=0):
+            pass
+    except OSError:  # another user's, or a file system that is read only
+        result = load_result(folder)
+        if result is None:
+            raise
+        return result
+    return None
 
 
 def _locked(lock, seconds):
@@ -143,18 +165,15 @@ def _locked(lock, seconds):
 
 def load_result(folder: Path) -> RunResult | None:
     """Return the finished run in ``folder``; None, with a warning if it is damaged, where there is none."""
-    path = folder / "result.json"
+    path = folder / RESULT
     if not path.exists():
         return None
     try:
-        stored = json.loads(path.read_text())
-        for name, digest in stored["sha256"].items():
-            if hashlib.sha256((folder / name).read_bytes()).hexdigest() != digest:
-                raise ValueError(f"{name} does not match its checksum")
+        stored = unsealed(folder)
         flips = FlipRecord.from_dict(stored["flips"]) if stored["flips"] else None
         config, history = RunConfig(**stored["config"]), pd.DataFrame(stored["history"])
         return RunResult(config, history, stored["provenance"], folder, flips)
-    except (ValueError, KeyError, TypeError, FileNotFoundError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         warnings.warn(f"{path} is damaged ({error}): the run is computed again", stacklevel=3)
         return None
 
@@ -171,7 +190,7 @@ def _train(config, folder, root, progress):
         if not (job.history or job.begun):
             job.snapshot(folder, 0)
         done = len(job.history) * job.batches + (job.begun["batches"] if job.begun else 0)
-        bar = tqdm(
+        bar = Progress(
             total=config.epochs * job.batches, initial=done, unit="batch", leave=False,
             desc=f"{config.method} {config.training} T={config.time_steps} seed {config.seed}", disable=not progress,
         )  # fmt: skip
@@ -201,14 +220,11 @@ def _finish(folder, job):
     if writes():
         stored, files = job.outcome()
         stored["provenance"] |= {"code": _CODE, "commit": commit(), "date": datetime.now(UTC).date().isoformat()}
-        _store(folder, stored, files)
+        seal(folder, stored, files)
+        _drop_checkpoints(folder)
     return agreed(load_result(folder) if writes() else None)
 
 
-def _store(folder, stored, files):
-    stored["sha256"] = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
-    for name, content in files.items():
-        write_atomically(folder / name, content)
-    write_atomically(folder / "result.json", json.dumps(stored, indent=1).encode())
+def _drop_checkpoints(folder):
     for checkpoint in folder.glob("checkpoint-*.pt"):
         checkpoint.unlink()

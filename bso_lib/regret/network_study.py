@@ -16,8 +16,8 @@ from pathlib import Path
 
 import pandas as pd
 import torch
-from tqdm import tqdm
 
+from bso_lib.data.progress import Progress
 from bso_lib.data.refusals import stoppable
 from bso_lib.data.stored import write_atomically
 from bso_lib.experiment.config import RunConfig
@@ -59,7 +59,7 @@ def study(base: RunConfig = BASE, seeds=(0, 1, 2), methods=METHODS, gammas=GAMMA
     tables = []
     for method in methods:
         tuning = replace(base, seed=TUNING_SEED, evaluate_on="validation")
-        settings = tqdm(list(itertools.product(gammas, steps)), desc=method)
+        settings = Progress(list(itertools.product(gammas, steps)), desc=method)
         tried = pd.concat(track(method, tuning, gamma, step) for gamma, step in settings)
         best = final(tried).sort_values("accuracy", kind="stable").iloc[-1]
         tables.append(tried)
