@@ -10,9 +10,11 @@ and SIGTERM let a run under way write a checkpoint and end with one line, which 
 
 import argparse
 import ast
+import hashlib
 import json
 import os
 import signal
+import subprocess
 import sys
 from pathlib import Path
 from types import NoneType
@@ -122,6 +124,29 @@ def without_stderr(notebook):
     return notebook
 
 
+def changed_inputs(notebook: str) -> list[str]:
+    """Return what ``notebook`` may read and is not as committed: an editor's work, or a damaged disk's.
+
+    The bytes are compared, not dates, which damage does not change. None where git, or its history, is absent.
+    """
+    try:
+        listed = subprocess.run(
+            ["git", "ls-tree", "-r", "-z", "HEAD", "."], cwd=NOTEBOOKS, capture_output=True, text=True, check=True
+        ).stdout
+    except (OSError, subprocess.CalledProcessError):
+        return []
+    changed = []
+    for entry in listed.split("\0")[:-1]:
+        (_, _, committed), name = entry.partition("\t")[0].split(), entry.partition("\t")[2]
+        path = NOTEBOOKS / name
+        if path.suffix == ".ipynb" and name != f"{notebook}.ipynb":
+            continue
+        content = path.read_bytes() if path.is_file() else b""
+        if hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest() != committed:
+            changed.append(name)
+    return changed
+
+
 def how_far(profile: str) -> str:
     """Return how many notebooks of ``profile`` are up to date, and how long the others took when they last ran."""
     sources = [NOTEBOOKS / "profiles" / f"{profile}.yaml", Path(__file__), BUILD / "code"]
@@ -229,6 +254,8 @@ def main():
         hint = did_you_mean(arguments.name, known)
         parser.error(f"no notebook {arguments.name!r}; there are {', '.join(known)}{hint}")
     where = f"notebooks/{arguments.name}.ipynb"
+    if changed := changed_inputs(arguments.name) if arguments.profile else []:
+        print(f"{where}: not as committed: {', '.join(changed)}", file=sys.stderr)
     if not sys.stderr.isatty():
         os.environ["BSO_PROGRESS"] = "lines"  # of the kernel, which cannot see where its stderr ends
     try:

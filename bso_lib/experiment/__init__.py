@@ -18,7 +18,7 @@ result           what a finished run leaves
 evidence         what runs found, kept beside the notebooks and looked up by what was asked
 kept_networks    the few networks that a notebook opens, beside the evidence
 sealed           the files of a finished run, with a checksum of each
-shortage         what a run says when memory does not suffice
+shortage         what memory there is, and what a run says when it does not suffice
 run              from a RunConfig to its result
 vouch            some kept runs computed again and compared, for make vouch
 checksum         one fixed exact run and the SHA-256 of what it learned

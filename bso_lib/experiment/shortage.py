@@ -1,10 +1,25 @@
-"""What a run says when memory does not suffice."""
+"""What memory there is, and what is said when it does not suffice for a run."""
 
 import contextlib
+import os
+from pathlib import Path
 
 import torch
 
 from bso_lib.experiment.config import RunConfig
+
+_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")  # of a container
+
+
+def memory_bytes(device: str) -> int:
+    """Return how much memory ``device`` has: the GPU's, or what the machine, or the container, gives this process."""
+    if device == "cuda":
+        return torch.cuda.get_device_properties(torch.cuda.current_device()).total_memory
+    sizes = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
+    for path in map(Path, _LIMITS):
+        text = path.read_text().strip() if path.exists() else "max"
+        sizes += [int(text)] if text.isdigit() else []
+    return min(sizes)
 
 
 class OutOfMemory(MemoryError):

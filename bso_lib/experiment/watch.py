@@ -6,7 +6,7 @@ import warnings
 from bso_lib.experiment.ranks import summed, world, writes
 
 EVERY = 500  # batches between two looks, or an epoch if that is shorter: a look waits for the device
-LEAST = 200  # updates without a flip that are worth a word
+LEAST = 200  # updates whose flips are worth a word
 FAR = 10  # times the loss of guessing
 OFTEN = 0.25  # of all updates; the sign of noise alone changes in half of them
 
@@ -41,7 +41,7 @@ class Watch:
             )
         now = self._flips()
         updates, flips = (b - a for a, b in zip(self.start, now, strict=True))
-        if not updates or (flips == 0 and updates < LEAST):
+        if updates < LEAST:
             return
         self.start = now
         share = flips / updates / len(self.recorder.count)

@@ -13,6 +13,7 @@ from bso_lib.experiment.build import Trainer, build_model
 from bso_lib.experiment.config import RunConfig
 from bso_lib.experiment.paths import dry_run, runs_folder
 from bso_lib.experiment.run import run_key
+from bso_lib.experiment.shortage import memory_bytes, settings_to_lower
 from bso_lib.layers import TracedConv2d, TracedLinear
 from bso_lib.measure.memory import account_step
 
@@ -26,7 +27,8 @@ _WHAT_DECIDES_A_STEP = (
 class Plan:
     """``runs`` in all, ``cached`` ones of them; ``seconds`` of the others, ``peak_bytes`` of their largest step.
 
-    An estimate: the time comes from one training step of each kind, the memory from the tensors of a step.
+    ``lower``: settings of that step on which its memory depends, in words. An estimate: the time comes from one
+    training step of each kind, the memory from the tensors of a step. What exceeds the machine's is not tried.
     """
 
     runs: int
@@ -34,10 +36,17 @@ class Plan:
     seconds: float
     peak_bytes: int
     device: str
+    lower: str = ""
 
     def __str__(self):
         if self.cached == self.runs:
             return f"{self.runs} runs, all cached"
+        present = memory_bytes(self.device)
+        if self.peak_bytes > present:
+            return (
+                f"{self.runs} runs, {self.cached} of them cached; WARNING: a training step of the others holds up to "
+                f"{self.peak_bytes / 1e9:.2f} GB in tensors, {self.device} has {present / 1e9:.2f}: lower {self.lower}"
+            )
         return (
             f"{self.runs} runs, {self.cached} of them cached; the others take about {duration(self.seconds)} on "
             f"{self.device}, and a training step holds up to {self.peak_bytes / 1e9:.2f} GB in tensors"
@@ -62,7 +71,8 @@ def plan(configs: Iterable[RunConfig]) -> Plan:
     kinds = {}
     for config in left:
         kinds.setdefault(tuple(getattr(config, name) for name in _WHAT_DECIDES_A_STEP), []).append(config)
-    seconds, peak = 0.0, 0
+    seconds, peak, lower = 0.0, 0, ""
+    device = left[0].resolved_device() if left else "cpu"
     for alike in kinds.values():
         largest = max(alike, key=lambda c: c.time_steps)
         facts = FACTS[largest.dataset]
@@ -70,11 +80,14 @@ def plan(configs: Iterable[RunConfig]) -> Plan:
             largest = replace(largest, batch_size=2)
         # Packed and exact layers hold no more, and cannot be counted without allocating.
         plain = replace(largest, packed="no", arithmetic="float32")
-        peak = max(peak, account_step(plain, facts.shape, facts.classes, "fake").peak_bytes)
+        held = account_step(plain, facts.shape, facts.classes, "fake").peak_bytes
+        if held > peak:
+            peak, lower = held, settings_to_lower(largest)
+        if held > memory_bytes(device):
+            continue
         step = _seconds_per_time_step(largest, facts)
         seconds += sum(step * _time_steps(config) for config in alike)
-    device = left[0].resolved_device() if left else "cpu"
-    return Plan(len(configs), len(configs) - len(left), seconds, peak, device)
+    return Plan(len(configs), len(configs) - len(left), seconds, peak, device, lower)
 
 
 def multiply_accumulates(config: RunConfig, image_shape, num_classes: int) -> dict[str, int]:

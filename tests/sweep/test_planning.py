@@ -7,6 +7,7 @@ import pytest
 from bso_lib.experiment.build import build_model
 from bso_lib.experiment.config import WEIGHTS, RunConfig
 from bso_lib.experiment.run import run
+from bso_lib.experiment.shortage import memory_bytes
 from bso_lib.measure.memory import account_step
 from bso_lib.sweep.planning import duration, layer_table, multiply_accumulates, plan
 
@@ -48,6 +49,17 @@ def test_memory_is_that_of_the_largest_step():
 @pytest.mark.parametrize("method", WEIGHTS)
 def test_every_method_can_be_planned(method):
     assert plan([replace(TINY, method=method)]).seconds > 0
+
+
+def test_a_step_that_does_not_fit_is_not_tried_and_warned_of(monkeypatch):
+    huge = RunConfig(dataset="imagenet", batch_size=100_000, training="bptt", time_steps=6, device="cpu")
+    monkeypatch.setattr("bso_lib.sweep.planning._seconds_per_time_step", lambda *_: pytest.fail("tried"))
+    line = str(plan([huge]))
+    assert len(line.splitlines()) == 1
+    assert "WARNING: a training step of the others holds up to " in line
+    assert line.endswith(": lower batch_size=100000 or time_steps=6 (or take training='online', whose memory does not "
+                         "grow with it) or width=1")  # fmt: skip
+    assert 10**8 < memory_bytes("cpu") < 10**14
 
 
 @pytest.mark.parametrize("weights", ["t-bso", "ste", "fp"])
