@@ -54,7 +54,7 @@ def ledger_page() -> str:
     table = ledger("laptop")
     told = [name for name in table if any(_cell(value) for value in table[name])]
     first = [name for name in ("verdict", "statement", "place", "published", "ours") if name in told]
-    columns = [*first, *(name for name in told if name not in first)]
+    columns = [*first, *(name for name in told if name not in (*first, "id")), "id"]
     head = "".join(f"<th>{html.escape(name.replace('_', ' '))}</th>" for name in columns)
     body = "\n".join(
         "<tr>" + "".join(f"<td>{_cell(value)}</td>" for value in row) + "</tr>"
