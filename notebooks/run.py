@@ -41,6 +41,20 @@ def known_notebooks() -> list[str]:
     return sorted(path.stem for path in NOTEBOOKS.glob("[0-9][0-9]-*.ipynb"))
 
 
+def read_notebook(name: str) -> nbformat.NotebookNode:
+    """Return notebook ``name``; raises ValueError, in one line, for a file that is none."""
+    try:
+        notebook = nbformat.read(NOTEBOOKS / f"{name}.ipynb", as_version=4)
+        nbformat.validate(notebook)
+        parameter_defaults(notebook)
+    except OSError:
+        raise
+    except Exception as error:  # nbformat, JSON and Python raise whatever they come upon
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise ValueError(f"{name}.ipynb cannot be read, restore it with git: {reason}") from error
+    return notebook
+
+
 def parameter_defaults(notebook: nbformat.NotebookNode) -> dict:
     """Return what the cell tagged ``parameters`` assigns; None for what is no literal."""
     cells = [c for c in notebook.cells if "parameters" in c.metadata.get("tags", [])]
@@ -98,7 +112,7 @@ def profile_parameters(name: str, profile: str) -> dict:
     Raises ValueError for a parameter that the notebook does not have, of which papermill would only warn, and for a
     value of another kind than the notebook's own.
     """
-    known = parameter_defaults(nbformat.read(NOTEBOOKS / f"{name}.ipynb", as_version=4))
+    known = parameter_defaults(read_notebook(name))
     parameters = {"profile": profile}
     for file in (profile, "dry-run") if dry_run() else (profile,):
         path = NOTEBOOKS / "profiles" / f"{file}.yaml"
@@ -222,7 +236,7 @@ def execute(name: str, profile: str):
 def refresh(name: str):
     """Run notebook ``name`` with its own parameters and store the outputs in it."""
     path = NOTEBOOKS / f"{name}.ipynb"
-    notebook = nbformat.read(path, as_version=4)
+    notebook = read_notebook(name)
     client = NotebookClient(
         notebook, kernel_name="python3", resources={"metadata": {"path": str(NOTEBOOKS)}},
         record_timing=False, coalesce_streams=True, kernel_manager_class=StoppableKernel,

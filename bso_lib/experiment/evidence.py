@@ -31,7 +31,7 @@ import filelock
 import pandas as pd
 
 from bso_lib.data.registry import MADE
-from bso_lib.data.stored import write_atomically
+from bso_lib.data.stored import sweep_parts, write_atomically
 from bso_lib.experiment.config import RunConfig
 from bso_lib.experiment.fingerprint import embedded_data
 from bso_lib.experiment.flips import FlipRecord
@@ -195,6 +195,7 @@ def _locked(path):
 
 def _write(path, lines, entry):
     """Put ``entry`` among ``lines`` and write them; the file must be locked."""
+    sweep_parts(path.parent, path.name)
     lines = lines | {entry["key"]: _text(entry | {"sha256": _digest(entry)})}
     write_atomically(path, "".join(f"{lines[key]}\n" for key in sorted(lines)).encode())
 

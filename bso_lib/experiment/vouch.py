@@ -19,7 +19,7 @@ import time
 from datetime import UTC, datetime
 from unittest import mock
 
-from bso_lib.data.refusals import OneLineParser
+from bso_lib.data.refusals import OneLineParser, stoppable
 from bso_lib.data.stored import write_atomically
 from bso_lib.experiment.config import RunConfig
 from bso_lib.experiment.evidence import DamagedEvidence, difference, entries, evidence_key, folder, network_digests
@@ -137,4 +137,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    stoppable(main, "bso_lib.experiment.vouch")

@@ -12,7 +12,7 @@ from safetensors.torch import save
 
 from bso_lib.data import stored
 from bso_lib.deploy.network_file import PackedFileError, load_packed, save_packed
-from bso_lib.experiment import evidence
+from bso_lib.experiment import evidence, kept_networks
 from bso_lib.experiment import run as experiments
 from bso_lib.experiment.checkpoint import DamagedCheckpoint, load_checkpoint, save_checkpoint
 
@@ -64,6 +64,7 @@ def finished(tmp_path_factory):
         result = experiments.run(TINY, progress=False)
         patch.setenv("BSO_EVIDENCE", str(folder / "evidence"))
         evidence.keep(result)
+        kept_networks.keep_network(TINY, None, result.load_model().state_dict())
         yield result
 
 
@@ -125,6 +126,11 @@ def kinds(finished, folder):
             run / "weights-0001.safetensors", lambda: tensors(finished.load_model(1)), ValueError
         ),
         "evidence": Kind(entry, found_evidence, evidence.DamagedEvidence),
+        "network beside the evidence": Kind(
+            evidence.folder() / kept_networks.file_name(TINY, None),
+            lambda: save(kept_networks.kept_network(TINY, None)),
+            evidence.DamagedEvidence,
+        ),
         "packed network": Kind(
             folder / "network.bso", lambda: tensors(load_packed(folder / "network.bso")), PackedFileError
         ),
@@ -140,6 +146,7 @@ ENDS = {
     "safetensors, momentum": "noticed; the run is computed again",
     "safetensors, snapshot": "refused in one line",
     "evidence": "refused in one line, or not found under its key and computed",
+    "network beside the evidence": "refused in one line",
     "packed network": "refused in one line",
     "npz, made on first use": "made again",
     "npz, of the package": "refused in one line",

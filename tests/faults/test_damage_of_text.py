@@ -10,7 +10,7 @@ from faults.fault import fault
 from test_damage import damaged
 
 END = "named as not as committed before anything runs; refused in one line where it cannot be read"
-PLACES = ("cut short at a random place", 50, 50), ("one bit flipped at a random place", 200, 200)
+PLACES = ("cut short at a random place", 10, 50), ("one bit flipped at a random place", 40, 200)
 FILES = {"table (csv)": "tuning/a.csv", "profile (yaml)": "profiles/quick.yaml", "notebook": "50-tiny.ipynb"}
 DONE = {name: [fault(f"File: {name}", *place, END) for place in PLACES] for name in FILES}
 
