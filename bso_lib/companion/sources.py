@@ -1,0 +1,24 @@
+"""From a row of the ledger to the runs it rests on: what each was asked, and where, when and by which code it ran."""
+
+import pandas as pd
+
+from bso_lib.experiment.evidence import asked, entries, evidence_key, folder
+
+_TOLD = ("seconds", "device", "commit", "date")
+
+
+def runs_behind(keys: str) -> pd.DataFrame:
+    """Return a row per run of ``keys``, the entry ``runs`` of a ledger's row: key, seed, accuracy, config, provenance.
+
+    ``config`` holds the fields that differ from RunConfig's defaults, without the seed. Runs of which no evidence is
+    kept are left out. Raises DamagedEvidence for an entry that is damaged or forged.
+    """
+    wanted, rows = set(keys.split()), []
+    for read in entries() if wanted and folder() else ():
+        result = read()
+        if (key := evidence_key(result.config)) in wanted:
+            own = {name: value for name, value in asked(result.config).items() if name != "seed"}
+            told = {name: result.provenance.get(name, "") for name in _TOLD}
+            rows.append({"key": key, "seed": result.config.seed, "accuracy": result.accuracy, "config": own, **told})
+    columns = ["key", "seed", "accuracy", "config", *_TOLD]
+    return pd.DataFrame(rows, columns=columns).sort_values("seed", kind="stable", ignore_index=True)
