@@ -10,7 +10,6 @@ scale       whether a run has all the paper's settings
 questions   what is asked of runs: a difference, a range, a quantity of each seed
 verdicts    the rows of what seeds decide
 row         a row of the ledger
-former      calls of notebooks that are not moved yet
 figures     one look, and where each number comes from
 ledger      a verdict on each claim, of the paper and of the companion apart
 sources     from a row of the ledger to its runs

@@ -9,44 +9,40 @@ What seeds decide is judged by :func:`bso_lib.companion.verdicts.judge_family`, 
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, fields
-from statistics import mean
 
 import pandas as pd
 
-from bso_lib.companion.former import RENAMED, VERDICTS, above, formerly, never_acted, within  # noqa: F401
-from bso_lib.companion.questions import spread
+from bso_lib.companion.claim import Claim
 from bso_lib.companion.registry import CLAIMS
-from bso_lib.companion.row import VERDICTS as WORDS
-from bso_lib.companion.row import Row
-from bso_lib.companion.table_claims import TABLES, judged_from_tables
+from bso_lib.companion.row import REDUCED, VERDICTS, Row
+from bso_lib.companion.table_claims import judged_from_tables
 from bso_lib.companion.verdicts import claim_of
 from bso_lib.data.stored import write_atomically
 from bso_lib.experiment.paths import figures_folder
 
-_KNOWN = (*WORDS, "holds at reduced scale")
 
-
-def judge(
-    claim_id: str,
-    passed: bool | None,
-    ours: str,
-    conditions: str,
-    test: str,
-    paper_scale: bool = False,
-    runs: Sequence = (),
-) -> Row:
+def judge(claim_id: str, passed: bool | None, ours: str, conditions: str, test: str, runs: Sequence = ()) -> Row:
     """Return the row of a claim that is decided at once and came out as ``passed``; ``runs``: keys of runs behind it.
 
-    A universal claim that failed anywhere is "false as stated"; a simulation may leave undecided with None. Raises
-    ValueError for an unknown id.
+    A universal claim that failed anywhere is "false as stated". A simulation supports or contradicts "here", and leaves
+    undecided with None. Raises ValueError for an unknown id, a claim that seeds or the paper's tables decide, and None
+    for one that is no simulation.
     """
-    claim_id = RENAMED.get(claim_id, claim_id)
     claim = claim_of(claim_id)
-    if passed is None and claim.kind == "simulation":
-        return Row(claim_id, ours, conditions, test, "undecided", runs=tuple(runs))
-    if claim.by_seeds or claim.kind == "simulation":
-        return formerly(claim_id, passed, ours, conditions, test, paper_scale)
-    verdict = "holds" if passed else "false as stated" if claim.universal else "does not hold"
+    if claim.by_seeds:
+        raise ValueError(f"claim {claim_id!r} is decided by seeds: hand its runs to judge_family")
+    if claim.kind == "tables":
+        raise ValueError(f"claim {claim_id!r} is decided by the paper's tables: no notebook records it")
+    if passed is None and claim.kind != "simulation":
+        raise ValueError(f"claim {claim_id!r}, passed=None: must be True or False")
+    if passed is None:
+        verdict = "undecided"
+    elif claim.kind == "simulation":
+        verdict = f"{'supported' if passed else 'contradicted'} {REDUCED}"
+    else:
+        verdict = "holds" if passed else "does not hold"
+    if claim.universal and passed is not None and not passed:
+        verdict = "false as stated"
     return Row(claim_id, ours, conditions, test, verdict, runs=tuple(runs))
 
 
@@ -76,13 +72,6 @@ def judge_number(claim_id: str, ours: float, conditions: str, note: str = "", ru
     passed = abs(round(ours, decimals) - claim.value) <= allowed * (1 + 1e-9)
     said = "; ".join([f"{ours:.{decimals}f} {unit}", *filter(None, [note])])
     return judge(claim_id, passed, said, conditions, claim.criterion, runs=runs)
-
-
-def judge_accuracy(claim_id: str, values: Sequence[float], conditions: str) -> Row:
-    """Return the row on one published accuracy, measured at the paper's own scale, by the former rule."""
-    test = "mean not more than one point below the published value"
-    ours = f"{spread(values)} % (n = {len(values)})"
-    return judge(claim_id, mean(values) >= CLAIMS[claim_id].value - 1, ours, conditions, test, paper_scale=True)
 
 
 def describe(rows: Sequence[Row]) -> str:
@@ -117,10 +106,9 @@ def ledger(profile: str) -> pd.DataFrame:
     for path in sorted(figures_folder(profile).glob("*.claims.json")):
         for entry in json.loads(path.read_text(encoding="utf-8")):
             row = _row_of(path, entry)
-            if found.get(row.id) and found[row.id].conditions == TABLES:
-                continue  # recorded by a notebook before the tables decided it
-            if row.id not in CLAIMS or row.verdict not in _KNOWN or row.id in found:
-                raise ValueError(f"{path}: claim {row.id!r}, verdict {row.verdict!r}: unknown, or recorded twice")
+            if row.id not in CLAIMS or row.verdict not in verdicts_of(CLAIMS[row.id]) or row.id in found:
+                told = "unknown, recorded twice, or of an older kind: run its notebook again"
+                raise ValueError(f"{path}: claim {row.id!r}, verdict {row.verdict!r}: {told}")
             found[row.id] = row
     rows = []
     for claim in CLAIMS.values():
@@ -134,8 +122,17 @@ def _row_of(path, entry):
     known = {field.name for field in fields(Row)}
     if unknown := set(entry) - known:
         raise ValueError(f"{path}: claim {entry.get('id')!r} has unknown fields {', '.join(sorted(unknown))}")
-    entry = {**entry, "runs": tuple(entry.get("runs", ())), "id": RENAMED.get(entry["id"], entry["id"])}
-    return Row(**entry)
+    return Row(**{**entry, "runs": tuple(entry.get("runs", ()))})
+
+
+def verdicts_of(claim: Claim) -> tuple[str, ...]:
+    """Return the verdicts that a recorded row on ``claim`` can have."""
+    by_seeds = tuple(v for v in VERDICTS if v.startswith(("supported", "contradicted", "undecided")))
+    if claim.by_seeds:
+        return (*by_seeds, "never acted")
+    return (
+        (*by_seeds, "false as stated") if claim.kind == "simulation" else ("holds", "does not hold", "false as stated")
+    )
 
 
 PARTIES = {"paper": "The paper's claims", "companion": "This companion's own promises and questions"}
@@ -149,7 +146,7 @@ def parts(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
 def counts(table: pd.DataFrame) -> str:
     """Return how many claims got each verdict, in words."""
     number = table["verdict"].value_counts()
-    return ", ".join(f"{number[verdict]} {verdict}" for verdict in _KNOWN if verdict in number)
+    return ", ".join(f"{number[verdict]} {verdict}" for verdict in VERDICTS if verdict in number)
 
 
 def markdown(table: pd.DataFrame, columns: Sequence[str]) -> str:

@@ -245,22 +245,6 @@ class RunConfig:
         if not ok:
             raise ValueError(f"RunConfig.{name}={getattr(self, name)!r}: {allowed}")
 
-    @property
-    def paper_scale(self) -> bool:
-        """Whether this is the paper's own scale: full width, all images of its data sets, its epochs (Tables 6, 7).
-
-        ImageNet takes two phases: 100 epochs with one time step, then 30. For speech-commands the paper gives no number
-        of epochs; 400 are asked, as elsewhere.
-        """
-        if not (self.train_size is None and self.evaluate_on == "test" and self.width == 1):
-            return False
-        if self.dataset == "imagenet":
-            first = self.start_from
-            trained = first is not None and first.time_steps == 1 and first.epochs >= 100 and first.train_size is None
-            return self.model == "resnet18" and self.epochs >= 30 and trained
-        sets = ("cifar10", "cifar100", "dvs-cifar10", "speech-commands")
-        return self.model == "vgg11" and self.epochs >= 400 and self.dataset in sets
-
     def conditions(self) -> str:
         """Return data set and scale in a few words, for the ledger; seeds and device stand beside it."""
         size = "" if self.train_size is None else f" ({self.train_size} images)"

@@ -130,16 +130,9 @@ def test_the_momentum_of_a_phase_before_is_of_bso_and_t_bso():
     assert replace(FIRST, method="bso", start_from=FIRST, start_momentum="zero").start_momentum == "zero"
 
 
-def test_the_papers_scale_on_imagenet_takes_both_phases():
+def test_the_conditions_name_both_phases():
     first = RunConfig(model="resnet18", dataset="imagenet", time_steps=1, epochs=100)
     second = replace(first, time_steps=4, epochs=30, start_from=first)
-    assert second.paper_scale
-    assert not first.paper_scale
-    for changes in ({"epochs": 29}, {"start_from": None}, {"start_from": replace(first, epochs=99)},
-                    {"start_from": replace(first, train_size=9)}, {"train_size": 9}):  # fmt: skip
-        assert not replace(second, **changes).paper_scale
-    assert RunConfig(dataset="cifar10").paper_scale
-    assert not RunConfig(dataset="cifar10", model="resnet18").paper_scale
     assert second.conditions() == (
         "imagenet, ResNet-18 at width 1, T = 1, 100 epochs, then T = 4, 30 epochs, shared BatchNorm statistics"
     )
@@ -194,10 +187,3 @@ def test_seeds_have_63_bits():
 def test_a_graph_without_cuda_is_refused():
     with pytest.raises(ValueError, match=r"RunConfig\.graphed=True: must be False without a CUDA device"):
         RunConfig(graphed=True, record_flips=False)
-
-
-def test_only_the_papers_own_scale_counts_as_such():
-    whole = RunConfig(dataset="speech-commands", time_steps=4)
-    assert whole.paper_scale
-    for change in ({"width": 0.5}, {"epochs": 399}, {"train_size": 1000}, {"dataset": "spoken-mini"}):
-        assert not replace(whole, **change).paper_scale

@@ -205,7 +205,6 @@ def test_a_dry_run_takes_a_few_steps_on_random_data_and_leaves_no_result(cache, 
     config = RunConfig(dataset="cifar100", width=1 / 16, time_steps=3, seed=4, device="cpu")
     result = experiments.run(config, progress=False)  # no CIFAR here: it needs no files
     assert (len(result.history), result.config.time_steps, result.provenance["num_classes"]) == (2, 3, 100)
-    assert not result.config.paper_scale
     assert not cache.exists()
     assert paths.figures_folder("paper") != tmp_path / "figures" / "paper"
     monkeypatch.delenv("DRY_RUN")
