@@ -106,7 +106,7 @@ $(BUILD)/07-speech.ipynb: notebooks/tuning/spoken-mini.csv
 $(BUILD)/10-events.ipynb: notebooks/tuning/fashion-events.csv
 $(BUILD)/14-same-digits.ipynb: notebooks/evidence/arithmetic.csv notebooks/evidence/machines.csv
 $(BUILD)/15-regret-rates.ipynb: notebooks/evidence/random-threshold.csv
-$(BUILD)/12-fast-and-small.ipynb: $(wildcard figures/bench/rivals.csv)
+$(BUILD)/12-fast-and-small.ipynb: $(wildcard figures/bench/*.csv)
 
 # The ledger reads what the other notebooks recorded.
 $(BUILD)/99-ledger.ipynb: $(foreach notebook,$(EXPERIMENTS),$(call pictures,$(notebook)))
