@@ -1,4 +1,4 @@
-"""Look inside while it runs: a neuron, a weight, a network's flips and gradients, each recorded as a table.
+"""Look inside while it runs: a neuron, a weight, a network's gradients and flips, each recorded as a table.
 
 Every run keeps its flips (``bso_lib.experiment.flips``, in ``RunResult.flips``); the tables at the end read them.
 """
@@ -14,7 +14,7 @@ from bso_lib.experiment.result import RunResult
 from bso_lib.experiment.run import load_splits
 from bso_lib.layers import TracedConv2d
 from bso_lib.optim import BSO
-from bso_lib.training import frame, predict, train_batch
+from bso_lib.training import frame, predict
 
 
 def record_neuron(lif, currents) -> pd.DataFrame:
@@ -50,28 +50,6 @@ def record_weight(gradients, gamma: float, beta: float, weight: float = 1.0) -> 
             {"step": step, "gradient": float(gradient), "momentum": momentum, "agreement": before * momentum,
              "weight": w.item(), "flipped": w.item() != before}
         )  # fmt: skip
-    return pd.DataFrame(rows)
-
-
-def record_training(model, split, binary, optimizers, time_steps, steps, batch_size=128, seed=0) -> pd.DataFrame:
-    """Train ``model`` online for ``steps`` batches of ``split``; return a row per batch: loss, accuracy, flipped.
-
-    ``accuracy``: percent, on the batch it was trained on. ``flipped``: percent of the weights in ``binary`` whose sign
-    after the batch differs from before.
-    """
-    generator = torch.Generator(split.images.device).manual_seed(seed)
-    total = sum(p.numel() for p in binary)
-    rows = []
-    model.train()
-    while len(rows) < steps:
-        for images, labels in split.batches(batch_size, generator):
-            before = [p.detach().clone() for p in binary]
-            loss, logits = train_batch(model, images, labels, optimizers, time_steps)
-            flips = sum(int((p != b).sum()) for p, b in zip(binary, before, strict=True))
-            accuracy = 100 * float((logits.argmax(1) == labels).float().mean())
-            rows.append({"step": len(rows), "loss": float(loss), "accuracy": accuracy, "flipped": 100 * flips / total})
-            if len(rows) == steps:
-                break
     return pd.DataFrame(rows)
 
 

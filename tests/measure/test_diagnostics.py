@@ -8,7 +8,6 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from bso_lib.data import load_dataset
 from bso_lib.experiment.config import RunConfig
 from bso_lib.experiment.flips import FlipRecord
 from bso_lib.experiment.run import load_splits, run
@@ -20,13 +19,11 @@ from bso_lib.measure.diagnostics import (
     gradients_over_time,
     over_layers,
     record_neuron,
-    record_training,
     record_weight,
     second_moment_over_time,
 )
-from bso_lib.models import spiking_mlp, split_parameters, vgg11
+from bso_lib.models import vgg11
 from bso_lib.neurons import LIF
-from bso_lib.optim import TBSO
 from bso_lib.training import evaluate, train_batch
 
 
@@ -49,17 +46,6 @@ def test_a_recorded_weight_flips_exactly_above_the_threshold():
     assert 5 < table["flipped"].sum() < 250
     before = table["weight"].shift(fill_value=1.0)
     assert ((table["weight"] != before) == table["flipped"]).all()
-
-
-def test_recorded_training_counts_flips():
-    train, _ = load_dataset("fashion-mini")
-    net = spiking_mlp(784, 16)
-    binary, real = split_parameters(net)
-    before = binary[0].detach().clone()
-    optimizers = [torch.optim.SGD(real, lr=0.1), TBSO(binary, 2)]
-    table = record_training(net, train, binary, optimizers, 2, steps=1)
-    assert table["flipped"].tolist() == [100 * float((binary[0] != before).float().mean())]
-    assert len(record_training(net, train, binary, optimizers, 2, steps=80)) == 80  # more than an epoch
 
 
 def test_gradients_over_time_sum_to_the_accumulated_gradient_and_touch_nothing(tiny_batch):
