@@ -67,7 +67,7 @@ shared_cores = $(if $(filter -j%,$(MAKEFLAGS)),GOMP_SPINCOUNT=1000)
 
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help env lab reproduce notebooks book dry-run test torture lint bench tune arithmetic machines coin checksum \
+.PHONY: help env lab reproduce notebooks exercises book dry-run test torture lint bench tune arithmetic machines coin checksum \
     evening vouch gpu-check clean FORCE
 
 help: ## list the targets
@@ -122,6 +122,9 @@ $(foreach notebook,$(NOTEBOOKS),$(foreach figure,$(FIGURES_$(notebook)),$(eval $
 notebooks: env ## run the committed notebooks at their teaching size and store the outputs in them
 	@set -e; for name in $(NOTEBOOKS); do $(RUN) notebooks/run.py $$name --refresh; done
 
+exercises: env ## write the exercises without their solutions (build/exercises)
+	@$(RUN) notebooks/exercises/students.py
+
 $(BOOK_STAMP): docs/book/requirements.lock
 	$(PYTHON) -m venv $(BOOK_VENV)
 	$(BOOK_VENV)/bin/python -m pip install --quiet --requirement docs/book/requirements.lock
@@ -150,7 +153,7 @@ torture: env ## inject every fault of docs/faults.md as often as it says (within
 
 lint: env ## check the style
 	$(RUN) -m ruff check .
-	$(RUN) -m ruff format --check bso_lib tests docs notebooks/run.py
+	$(RUN) -m ruff format --check bso_lib tests docs notebooks/run.py notebooks/exercises/students.py
 
 bench: env ## measure steps and inference, beside the convolutions alone and other libraries (figures/bench)
 	$(RUN) -m bso_lib.bench --out figures/bench
