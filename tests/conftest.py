@@ -1,6 +1,7 @@
 """What the tests share: small inputs, and deterministic hypothesis runs for CI."""
 
 import os
+import signal
 
 import pytest
 import torch
@@ -8,6 +9,12 @@ from hypothesis import settings
 
 settings.register_profile("ci", deadline=None, derandomize=True, max_examples=50)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
+
+
+def pytest_configure():
+    """Hear Ctrl-C as in a terminal, and let children hear it, also where a shell started the tests in its background."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
