@@ -12,7 +12,7 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
 
 def pytest_configure():
-    """Hear Ctrl-C as in a terminal, and let children hear it, also where a shell started the tests in its background."""
+    """Hear Ctrl-C as in a terminal, children included, also where a shell started the tests in its background."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 

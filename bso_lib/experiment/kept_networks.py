@@ -28,7 +28,7 @@ def keep_network(config: RunConfig, epoch: int | None, weights: dict[str, torch.
     """Keep ``weights`` beside the evidence of ``config``, which must be kept already."""
     signs = {n: list(w.shape) for n, w in weights.items() if w.dtype == torch.float32 and bool((w.abs() == 1).all())}
     tensors = {n: pack_signs(w.flatten()) if n in signs else w.contiguous() for n, w in weights.items()}
-    content = save(tensors, {"signs": json.dumps(signs)})
+    content = save(tensors, {"signs": json.dumps(signs, sort_keys=True)})  # in one order, whichever they were read in
     write_atomically(folder() / file_name(config, epoch), content)
     add_network(config, _epoch(epoch), hashlib.sha256(content).hexdigest())
 

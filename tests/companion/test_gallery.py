@@ -34,7 +34,7 @@ def test_a_picture_without_caption_and_a_caption_without_picture_are_refused(tmp
     (tmp_path / "quick").mkdir()
     for row in captions.itertuples():
         (tmp_path / "quick" / f"{row.notebook}-{row.figure}.png").touch()
-    assert "All " in gallery("quick")
+    assert "### Not run" in gallery("quick")
     (tmp_path / "quick" / "14-new-picture.png").touch()
     (tmp_path / "quick" / "00-start-here-neuron.png").unlink()
     with pytest.raises(
