@@ -148,7 +148,7 @@ dry-run/%:
 test: env ## pass the tests, the notebooks' outputs (nbval) included
 	OMP_NUM_THREADS=1 GOMP_SPINCOUNT=1000 $(RUN) -m pytest --numprocesses 2 --dist loadfile
 
-torture: env ## inject every fault of docs/faults.md as often as it says (within an hour; SHARE=0.1 for a tenth of that)
+torture: env ## inject every fault of docs/faults.md as often as it says (planned for an hour, never run whole; SHARE=0.1: a tenth)
 	TORTURE=$(SHARE) OMP_NUM_THREADS=1 GOMP_SPINCOUNT=1000 $(RUN) -m pytest tests/faults -p no:nbval --override-ini addopts=-ra
 
 lint: env ## check the style

@@ -38,6 +38,18 @@ def test_the_result_is_that_of_the_figure_above_it():
     assert [seeds[m] for m in ("T-BSO", "BSO", "STE + OTTT", "FP, OTTT")] == [8, 8, 8, 5]
 
 
+def test_what_is_said_of_a_gpu_is_in_its_report():
+    report = (ROOT / "docs" / "gpu-check.md").read_text()
+    plain, graphed = (
+        float(re.search(rf"^- {name}: ([\d.]+) ms", report, flags=re.M)[1])
+        for name in ("T-BSO, plain", "T-BSO, plain, CUDA graph")
+    )
+    assert f"{graphed:.1f} ms instead of {plain:.1f} on an H200" in README
+    exact = float(re.search(r"the step in exact arithmetic: .*?, ([\d.]+) times the float32 step", report)[1])
+    assert exact == pytest.approx(7, abs=0.5)
+    assert "seven times\n  a float32 step" in README
+
+
 @pytest.mark.parametrize("page", PAGES)
 def test_links_and_pictures_exist(page):
     prose = re.sub(r"^```.*?^```", "", (ROOT / page).read_text(), flags=re.M | re.S)

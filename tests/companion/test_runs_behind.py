@@ -5,7 +5,7 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 
-from bso_lib.companion.sources import runs_behind
+from bso_lib.companion.runs_behind import runs_behind
 from bso_lib.experiment.config import RunConfig
 from bso_lib.experiment.evidence import DamagedEvidence, evidence_key, keep
 from bso_lib.experiment.result import RunResult
