@@ -119,7 +119,7 @@ $(FIGURES)/$(1)-$(2).png: $(BUILD)/$(1).ipynb
 endef
 $(foreach notebook,$(NOTEBOOKS),$(foreach figure,$(FIGURES_$(notebook)),$(eval $(call figure_rule,$(notebook),$(figure)))))
 
-notebooks: env ## run the committed notebooks at their teaching size and store the outputs in them
+notebooks: env ## run the committed notebooks on their evidence and store the outputs in them
 	@set -e; for name in $(NOTEBOOKS); do $(RUN) notebooks/run.py $$name --refresh; done
 
 exercises: env ## write the exercises without their solutions (build/exercises)
@@ -195,5 +195,5 @@ vouch: env ## compute a few runs of the evidence again, past the cache, and comp
 gpu-check: env ## show in five minutes what only a GPU can: CUDA tests, memory, speed, the same bits (build/gpu-check.md)
 	$(RUN) -m bso_lib.bench.gpu_check
 
-clean: ## delete what is built: build/, figures/quick, figures/teaching (not the environment)
-	rm -rf build figures/quick figures/teaching
+clean: ## delete what is built: build/, figures/quick, figures/notebook (not the environment)
+	rm -rf build figures/quick figures/notebook

@@ -1,7 +1,7 @@
 """Execute a notebook under a profile, or refresh the outputs it is committed with.
 
     python notebooks/run.py 04-how-accurate --profile laptop     into build/laptop/04-how-accurate.ipynb
-    python notebooks/run.py 04-how-accurate --refresh            in place, at the teaching size of its own parameters
+    python notebooks/run.py 04-how-accurate --refresh            in place, with its own parameters
 
 Nothing half-made is left behind: the result is moved into place when every cell has run. A failure names the notebook,
 the cell and the error, keeps what was executed as build/<profile>/<name>.failed.ipynb, and exits with status 1. Ctrl-C

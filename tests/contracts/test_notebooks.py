@@ -154,7 +154,7 @@ def test_the_laptop_figures_are_committed_with_their_provenance():
 
 
 def write_notebook(folder, *sources):
-    cells = [nbformat.v4.new_code_cell('profile = "teaching"', metadata={"tags": ["parameters"]})]
+    cells = [nbformat.v4.new_code_cell('profile = "notebook"', metadata={"tags": ["parameters"]})]
     cells += [nbformat.v4.new_code_cell(source) for source in sources]
     (folder / "profiles").mkdir(parents=True, exist_ok=True)
     (folder / "profiles" / "quick.yaml").write_text("{}")
