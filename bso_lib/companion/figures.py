@@ -8,6 +8,7 @@ import pandas as pd
 import seaborn as sns
 import torch
 
+from bso_lib.companion.statistics import mean_of
 from bso_lib.data.stored import write_atomically
 from bso_lib.experiment.paths import dry_run, figures_folder
 from bso_lib.experiment.result import RunResult
@@ -53,6 +54,30 @@ def name_line(axis, text: str, line=None, shift: float = 0.0):
     end = line.get_xdata()[-1], line.get_ydata()[-1]
     look = {"color": line.get_color(), "fontsize": "small", "va": "center", "annotation_clip": False}
     axis.annotate(text, end, xytext=(7, shift), textcoords="offset points", **look)
+
+
+def draw_seeds(axis, place: float, values, look: dict, aside: float = 0.0, label: str | None = None) -> float:
+    """Draw ``values``, one of each seed, above ``place``; return their mean.
+
+    From two on: each a dot, ``aside`` to the right, and at ``place`` the mean, with the marker of ``look`` (if it has
+    one), and its 95 % interval. A single one is drawn as the mean.
+    """
+    values = list(values)
+    estimate = mean_of(values)
+    if len(values) > 1:
+        axis.plot([place + aside] * len(values), values, ".", color=look["color"], alpha=0.5, markersize=6)
+        axis.plot([place] * 2, estimate.interval(), color=look["color"], linewidth=2, alpha=0.7)
+    look = {"marker": "_", "markersize": 8, "linestyle": "none", **look}
+    axis.plot([place], [estimate.value], label=label, **look)
+    return estimate.value
+
+
+def same_scale(*axes):
+    """Let a unit be equally high in all ``axes`` (of one height), each about the middle of what it shows."""
+    limits = [axis.get_ylim() for axis in axes]
+    half = max(high - low for low, high in limits) / 2
+    for axis, (low, high) in zip(axes, limits, strict=True):
+        axis.set_ylim((low + high) / 2 - half, (low + high) / 2 + half)
 
 
 def provenance(results: list[RunResult], profile: str, **given) -> dict[str, str]:

@@ -87,6 +87,17 @@ def describe(rows: Sequence[Row]) -> str:
     return "\n".join(lines)
 
 
+def by_verdict(row: Row, **texts: str) -> str:
+    """Return that of ``texts`` whose name is the first word of the row's verdict, such as supported; else otherwise.
+
+    Raises ValueError if there is neither: a generated answer has a sentence for each verdict.
+    """
+    word = row.verdict.split()[0]
+    if word not in texts and "otherwise" not in texts:
+        raise ValueError(f"{row.id}: no text for the verdict {row.verdict!r}; there is one for {', '.join(texts)}")
+    return texts.get(word, texts.get("otherwise"))
+
+
 def record(stem: str, profile: str, rows: Sequence[Row]):
     """Write ``rows``, the findings of notebook ``stem`` under ``profile``, replacing its earlier ones."""
     folder = figures_folder(profile)

@@ -16,7 +16,7 @@ from bso_lib.companion.questions import Comparison, Sample, Spread, meets
 from bso_lib.companion.registry import CLAIMS
 from bso_lib.companion.row import REDUCED, Row
 from bso_lib.companion.scale import departures
-from bso_lib.companion.statistics import FEWEST_SEEDS, LEVEL, MOST_SEEDS
+from bso_lib.companion.statistics import FEWEST_SEEDS, LEVEL, MOST_SEEDS, Estimate
 from bso_lib.experiment.evidence import evidence_key
 
 
@@ -85,7 +85,8 @@ def _row(item, estimates, level, decided, size):
         needed = _seeds_needed(max(e.seeds_for(_distance(e, claim.region), level) for e in estimates.values()))
         if any(e.n < 2 for e in estimates.values()):
             needed = f"{FEWEST_SEEDS} or more"
-    words = [f"{f'{point}: ' if point != '' else ''}{_words(e, LEVEL, claim)}" for point, e in estimates.items()]
+    signed = claim.kind in Comparison.kinds
+    words = [f"{f'{p}: ' if p != '' else ''}{in_words(e, claim.unit, signed)}" for p, e in estimates.items()]
     ours = "; ".join([*words, *filter(None, [item.beside()])])
     named = f"{claim.criterion}: {100 * (1 - level):.4g} % interval (Holm, {size} claim{'s' * (size > 1)})"
     family = "; ".join(_interval(e, level) for e in estimates.values())
@@ -122,10 +123,10 @@ def _interval(estimate, level):
     return f"[{low:+.2f}, {high:+.2f}]" if not estimate.points else f"[{low:.2f}, {high:.2f}]"
 
 
-def _words(estimate, level, claim):
-    signed = "+.2f" if claim.kind in Comparison.kinds else ".2f"
-    unit = f" {claim.unit}" * bool(claim.unit)
-    return f"{estimate.value:{signed}}{unit} {_interval(estimate, level)} (n = {estimate.n})"
+def in_words(estimate: Estimate, unit: str = "points", signed: bool = True) -> str:
+    """Return the estimate with its 95 % interval and n in words, as in "+1.09 points [+0.13, +2.05] (n = 5)"."""
+    value = f"{estimate.value:{'+' * signed}.2f}"
+    return f"{value}{f' {unit}' * bool(unit)} {_interval(estimate, LEVEL)} (n = {estimate.n})"
 
 
 def _runs(item):

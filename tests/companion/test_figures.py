@@ -5,7 +5,8 @@ import pandas as pd
 import pytest
 
 from bso_lib.companion import figures
-from bso_lib.companion.figures import METHOD_LOOK, caption, provenance, save
+from bso_lib.companion.figures import METHOD_LOOK, caption, draw_seeds, provenance, same_scale, save
+from bso_lib.companion.statistics import mean_of
 from bso_lib.sweep.comparison import METHODS
 
 ORIGIN = {"profile": "quick", "dataset": "fashion-mini", "seeds": "0, 1", "device": "cpu", "torch": "2", "python": "3"}
@@ -78,3 +79,25 @@ def test_caption_and_provenance_name_data_set_profile_and_seeds():
 def test_every_method_has_its_own_marker():
     assert set(METHOD_LOOK) == set(METHODS)
     assert len({look["marker"] for look in METHOD_LOOK.values()}) == len(METHODS)
+
+
+def test_each_seed_is_a_dot_with_mean_and_interval_and_a_single_one_stands_alone(folder):
+    figure, (axis, other) = plt.subplots(1, 2)
+    assert draw_seeds(axis, 2, [1.0, 2.0, 6.0], METHOD_LOOK["BSO"], aside=0.5, label="BSO") == 3
+    dots, interval, mean = (line.get_xydata().tolist() for line in axis.lines)
+    assert dots == [[2.5, 1], [2.5, 2], [2.5, 6]]
+    assert [y for _, y in interval] == list(mean_of([1.0, 2.0, 6.0]).interval())
+    assert mean == [[2, 3]]
+    assert axis.get_legend_handles_labels()[1] == ["BSO"]
+    assert draw_seeds(other, 0, [50.0], METHOD_LOOK["T-BSO"]) == 50
+    assert len(other.lines) == 1
+    plt.close(figure)
+
+
+def test_axes_of_the_same_scale_show_as_many_units_and_all_that_they_showed(folder):
+    figure, axes = plt.subplots(1, 2)
+    for axis, limits in zip(axes, [(70, 76), (-1, 1)], strict=True):
+        axis.set_ylim(limits)
+    same_scale(*axes)
+    assert [axis.get_ylim() for axis in axes] == [(70, 76), (-3, 3)]
+    plt.close(figure)

@@ -10,6 +10,7 @@ from bso_lib.companion.accuracy_claims import OUR_METHODS, accuracy_id, table3_i
 from bso_lib.companion.claim import Claim
 from bso_lib.companion.ledger import (
     at_most_rate,
+    by_verdict,
     counts,
     describe,
     judge,
@@ -241,3 +242,13 @@ def test_every_claim_by_seeds_has_its_plan():
         if claim.by_seeds:
             assert claim.seeds >= 5
         assert claim.party == "companion" or claim.place != "this companion"
+
+
+def test_a_generated_sentence_is_that_of_the_verdict():
+    values = pd.Series([1.0, 1.2, 1.1, 1.3, 0.9])
+    texts = {"supported": "it is", "otherwise": "it is not known to be"}
+    for less, said in ((0, "it is"), (1, "it is not known to be")):
+        (row,) = judge_family([Comparison("t-bso-above-bso", values - less, values * 0, conditions="a table")])
+        assert by_verdict(row, **texts) == said
+    with pytest.raises(ValueError, match="t-bso-above-bso: no text for the verdict 'undecided'; there is one for supp"):
+        by_verdict(row, supported="it is")
