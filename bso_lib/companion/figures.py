@@ -27,6 +27,15 @@ METHOD_LOOK = {
     "BOLD": {"color": "#009E73", "marker": "*"},
 }
 COLORS = ("#000000", "#0072B2", "#D55E00", "#E69F00", "#999999")
+# What the memory of a training step is for; no colour of a method.
+MEMORY_LOOK = {
+    "weights": {"facecolor": "#444444"},
+    "gradients": {"facecolor": "#ffffff", "hatch": "////"},
+    "optimizer state": {"facecolor": "#5B3A9E"},
+    "neuron state": {"facecolor": "#CC79A7", "hatch": "...."},
+    "activations": {"facecolor": "#bbbbbb"},
+    "rest": {"facecolor": "#eeeeee"},
+}
 
 
 def use_style():
@@ -56,19 +65,23 @@ def name_line(axis, text: str, line=None, shift: float = 0.0):
     axis.annotate(text, end, xytext=(7, shift), textcoords="offset points", **look)
 
 
-def draw_seeds(axis, place: float, values, look: dict, aside: float = 0.0, label: str | None = None) -> float:
-    """Draw ``values``, one of each seed, above ``place``; return their mean.
+def draw_seeds(
+    axis, place: float, values, look: dict, aside: float = 0.0, label: str | None = None, across: bool = False
+) -> float:
+    """Draw ``values``, one of each seed, above ``place``, or ``across`` a row at that height; return their mean.
 
-    From two on: each a dot, ``aside`` to the right, and at ``place`` the mean, with the marker of ``look`` (if it has
-    one), and its 95 % interval. A single one is drawn as the mean.
+    From two on: each a dot, ``aside`` of it; at ``place`` the mean, with the marker of ``look`` (if it has one), and
+    its 95 % interval. A single one is drawn as the mean.
     """
     values = list(values)
     estimate = mean_of(values)
+    order = -1 if across else 1  # x and y
     if len(values) > 1:
-        axis.plot([place + aside] * len(values), values, ".", color=look["color"], alpha=0.5, markersize=6)
-        axis.plot([place] * 2, estimate.interval(), color=look["color"], linewidth=2, alpha=0.7)
-    look = {"marker": "_", "markersize": 8, "linestyle": "none", **look}
-    axis.plot([place], [estimate.value], label=label, **look)
+        dots = {"color": look["color"], "alpha": 0.5, "markersize": 6}
+        axis.plot(*([place + aside] * len(values), values)[::order], ".", **dots)
+        axis.plot(*([place] * 2, estimate.interval())[::order], color=look["color"], linewidth=2, alpha=0.7)
+    look = {"marker": "|" if across else "_", "markersize": 8, "linestyle": "none", **look}
+    axis.plot(*([place], [estimate.value])[::order], label=label, **look)
     return estimate.value
 
 
@@ -78,6 +91,22 @@ def same_scale(*axes):
     half = max(high - low for low, high in limits) / 2
     for axis, (low, high) in zip(axes, limits, strict=True):
         axis.set_ylim((low + high) / 2 - half, (low + high) / 2 + half)
+
+
+def by_use(memory: pd.DataFrame) -> pd.DataFrame:
+    """Return bytes by category (columns) with buffers, input and temporary together as the rest, as MEMORY_LOOK."""
+    rest = memory[["buffers", "input", "temporary"]].sum(axis=1)
+    return memory.assign(rest=rest)[list(MEMORY_LOOK)]
+
+
+def memory_bars(axis, memory: pd.DataFrame):
+    """Draw a horizontal bar per row of ``memory``, the first on top, each made of what :func:`by_use` tells apart."""
+    left = pd.Series(0.0, index=memory.index)
+    for name, values in by_use(memory).items():
+        axis.barh(memory.index, values, left=left, edgecolor="black", height=0.6, label=name, **MEMORY_LOOK[name])
+        left += values
+    axis.invert_yaxis()
+    axis.grid(axis="y", visible=False)
 
 
 def provenance(results: list[RunResult], profile: str, **given) -> dict[str, str]:
@@ -134,3 +163,38 @@ def save(figure, data: pd.DataFrame, stem: str, origin: dict[str, str]):
         table.loc[theirs, [name for name in origin if name != "profile"]] = ""
     write_atomically(folder / f"{stem}.csv", table.to_csv(index=False, lineterminator="\n").encode())
     print(f"saved figures/{origin['profile']}/{stem}.png, .pdf, .csv")
+
+
+def seed_rows(axis, rows):
+    """Draw ``rows`` of accuracies on ``axis``, the first on top: of each its name, a value per seed, and its look.
+
+    See :func:`draw_seeds`. The axis does not start at 0, and says so.
+    """
+    names = [name for name, _, _ in rows]
+    for place, (_, values, look) in zip(reversed(range(len(names))), rows, strict=True):
+        draw_seeds(axis, place, values, look, aside=0.25, across=True)
+    axis.set_yticks(range(len(names)), names[::-1])
+    axis.set(xlabel="test accuracy (%), axis cut", ylim=(-0.6, len(names) - 0.4))
+    axis.xaxis.set_major_locator(plt.MaxNLocator(5))
+
+
+def beside_published(table: pd.DataFrame, paper: pd.DataFrame, ours: str, theirs: str):
+    """Return a figure and its data: the runs of ``table`` (see ``results_table``), beside the paper's numbers.
+
+    Left, titled ``ours``: :func:`seed_rows`, a row per method, in brackets the network's size as it is trained. Right,
+    titled ``theirs``: ``paper``, rows of the published table 2 or 5, as hollow diamonds.
+    """
+    rows = [
+        (f"{method} ({own['size_mb'].iloc[0]:.3g} MB)", own["accuracy"].tolist(), METHOD_LOOK[method])
+        for method, own in table.groupby("method", sort=False)
+    ]
+    paper = paper.rename(columns={"accuracy_percent": "accuracy", "model_size_mb": "size_mb"})
+    figure, (left, right) = plt.subplots(1, 2, figsize=(11, 1.6 + 0.4 * max(5, len(rows), len(paper))))
+    seed_rows(left, rows)
+    left.set(title=f"ours: {ours}")
+    names = [f"{row.method}, T = {row.time_steps} ({row.size_mb:.2f} MB)" for row in paper.itertuples()]
+    right.plot(paper["accuracy"][::-1], names[::-1], "D", color="black", fillstyle="none", markersize=7)
+    right.set(xlabel="test accuracy (%), axis cut", title=f"published: {theirs}", ylim=(-0.6, len(paper) - 0.4))
+    right.xaxis.set_major_locator(plt.MaxNLocator(5))
+    told = paper[["method", "time_steps", "accuracy", "size_mb"]].assign(source=f"published, {theirs}")
+    return figure, pd.concat([table.assign(source=f"ours, {ours}"), told])

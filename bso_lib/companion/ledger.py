@@ -13,6 +13,7 @@ from dataclasses import asdict, fields
 import pandas as pd
 
 from bso_lib.companion.claim import Claim
+from bso_lib.companion.questions import Comparison
 from bso_lib.companion.registry import CLAIMS
 from bso_lib.companion.row import REDUCED, VERDICTS, Row
 from bso_lib.companion.table_claims import judged_from_tables
@@ -96,6 +97,23 @@ def by_verdict(row: Row, **texts: str) -> str:
     if word not in texts and "otherwise" not in texts:
         raise ValueError(f"{row.id}: no text for the verdict {row.verdict!r}; there is one for {', '.join(texts)}")
     return texts.get(word, texts.get("otherwise"))
+
+
+def sentence(row: Row, supported: str, contradicted: str, undecided: str) -> str:
+    """Return the one of three clauses that fits the verdict of ``row``, and behind it what seeds measured.
+
+    That is the estimate, the interval that the verdict reads (95 %, wider by Holm's rule) and n; where nothing is
+    decided, also the seeds that would decide. Ends with a full stop.
+    """
+    clause = by_verdict(row, supported=supported, contradicted=contradicted, otherwise=undecided)
+    claim = CLAIMS[row.id]
+    if row.difference is None:
+        return f"{clause}: {row.ours}."
+    form, what = ("+.2f", "difference ") if claim.kind in Comparison.kinds else (".2f", "")
+    known = row.family_low is not None and row.family_high is not None
+    interval = f"interval {row.family_low:{form}} to {row.family_high:{form}}" if known else "no interval"
+    needed = f"; seeds that would decide: {row.seeds_needed}" if row.seeds_needed else ""
+    return f"{clause}: {what}{row.difference:{form}} {claim.unit} ({interval}, n = {row.n}{needed})."
 
 
 def record(stem: str, profile: str, rows: Sequence[Row]):

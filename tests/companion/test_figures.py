@@ -5,8 +5,21 @@ import pandas as pd
 import pytest
 
 from bso_lib.companion import figures
-from bso_lib.companion.figures import METHOD_LOOK, caption, draw_seeds, provenance, same_scale, save
+from bso_lib.companion.figures import (
+    MEMORY_LOOK,
+    METHOD_LOOK,
+    beside_published,
+    by_use,
+    caption,
+    draw_seeds,
+    memory_bars,
+    provenance,
+    same_scale,
+    save,
+)
+from bso_lib.companion.paper import published
 from bso_lib.companion.statistics import mean_of
+from bso_lib.measure.storage import CATEGORIES
 from bso_lib.sweep.comparison import METHODS
 
 ORIGIN = {"profile": "quick", "dataset": "fashion-mini", "seeds": "0, 1", "device": "cpu", "torch": "2", "python": "3"}
@@ -101,3 +114,25 @@ def test_axes_of_the_same_scale_show_as_many_units_and_all_that_they_showed(fold
     same_scale(*axes)
     assert [axis.get_ylim() for axis in axes] == [(70, 76), (-3, 3)]
     plt.close(figure)
+
+
+def test_every_seed_is_a_dot_and_two_seeds_have_an_interval():
+    rows = [("BSO", 2, 80.0, 0.1), ("BSO", 2, 82.0, 0.1), ("T-BSO", 2, 81.0, 0.1)]
+    table = pd.DataFrame(rows, columns=["method", "time_steps", "accuracy", "size_mb"])
+    figure, both = beside_published(table, published("table5"), "fashion-mini", "Google Speech Commands")
+    left, right = figure.axes
+    drawn = [list(line.get_xdata()) for line in left.lines]
+    interval = pytest.approx(mean_of([80.0, 82.0]).interval())
+    assert drawn == [[80.0, 82.0], interval, [81.0], [81.0]]
+    assert [label.get_text() for label in left.get_yticklabels()] == ["T-BSO (0.1 MB)", "BSO (0.1 MB)"]
+    assert right.lines[0].get_fillstyle() == "none"
+    assert set(both["source"]) == {"ours, fashion-mini", "published, Google Speech Commands"}
+
+
+def test_bars_of_memory_show_every_byte_once_and_no_colour_of_a_method():
+    memory = pd.DataFrame([range(1, 9), range(11, 19)], columns=list(CATEGORIES), index=["a", "b"])
+    assert by_use(memory).sum(axis=1).tolist() == memory.sum(axis=1).tolist() == [36, 116]
+    _, axis = plt.subplots()
+    memory_bars(axis, memory)
+    assert [sum(bars[row].get_width() for bars in axis.containers) for row in (0, 1)] == [36, 116]
+    assert not {look["facecolor"] for look in MEMORY_LOOK.values()} & {look["color"] for look in METHOD_LOOK.values()}

@@ -19,6 +19,7 @@ from bso_lib.companion.ledger import (
     markdown,
     parts,
     record,
+    sentence,
 )
 from bso_lib.companion.questions import Comparison
 from bso_lib.companion.registry import CLAIMS
@@ -252,3 +253,16 @@ def test_a_generated_sentence_is_that_of_the_verdict():
         assert by_verdict(row, **texts) == said
     with pytest.raises(ValueError, match="t-bso-above-bso: no text for the verdict 'undecided'; there is one for supp"):
         by_verdict(row, supported="it is")
+
+
+def test_a_sentence_never_says_more_than_the_verdict():
+    values = pd.Series([1.0, 1.2, 0.9, 1.1, 1.0])
+    told = []
+    for shift in (0, -1, -2):
+        item = Comparison("t-bso-above-bso", values + shift, values * 0, conditions="a table")
+        told.append(sentence(judge_family([item])[0], "It is more", "It is less", "Whether it is more is not decided"))
+    assert told[0] == "It is more: difference +1.04 points (interval +0.90 to +1.18, n = 5)."
+    assert told[1].startswith("Whether it is more is not decided: difference +0.04 points (interval -0.10 to +0.18, n")
+    assert told[2] == "It is less: difference -0.96 points (interval -1.10 to -0.82, n = 5)."
+    one = judge_family([Comparison("t-bso-above-bso", values[:1], values[:1] * 0, conditions="a table")])[0]
+    assert "no interval, n = 1; seeds that would decide: 5 or more" in sentence(one, "a", "b", "c")

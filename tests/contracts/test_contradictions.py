@@ -30,7 +30,8 @@ def test_a_committed_notebook_shows_what_the_ledger_says(path):
     name = path.name.removesuffix(".claims.json")
     rows = [Row(**entry | {"runs": tuple(entry["runs"])}) for entry in json.loads(path.read_text())]
     lines = shown(name)
-    assert rows and lines
+    assert rows
+    assert lines
     for row in rows:
         told = describe([row])
         if name in LARGER:  # played or measured in other sizes: other numbers, and the smaller may leave it undecided
