@@ -127,23 +127,24 @@ def record(stem: str, profile: str, rows: Sequence[Row]):
 def ledger(profile: str) -> pd.DataFrame:
     """Return the whole ledger of ``profile``: a row per claim of the registry, "not run" where nothing was recorded.
 
-    Columns: those of the claim, of its row (interval, n, runs), and ``party``. Where no profile can run a claim, its
-    conditions say why. Raises ValueError if a file holds a claim, a verdict or a field we do not know, or two notebooks
-    record the same claim.
+    Columns: those of the claim, of its row (interval, n, runs), ``party``, and the ``notebook`` that recorded it, ""
+    where none did. Where no profile can run a claim, its conditions say why. Raises ValueError if a file holds a claim,
+    a verdict or a field we do not know, or two notebooks record the same claim.
     """
-    found = {row.id: row for row in judged_from_tables()}
+    found, notebooks = {row.id: row for row in judged_from_tables()}, {}
     for path in sorted(figures_folder(profile).glob("*.claims.json")):
         for entry in json.loads(path.read_text(encoding="utf-8")):
             row = _row_of(path, entry)
             if row.id not in CLAIMS or row.verdict not in verdicts_of(CLAIMS[row.id]) or row.id in found:
                 told = "unknown, recorded twice, or of an older kind: run its notebook again"
                 raise ValueError(f"{path}: claim {row.id!r}, verdict {row.verdict!r}: {told}")
-            found[row.id] = row
+            found[row.id], notebooks[row.id] = row, path.name.removesuffix(".claims.json")
     rows = []
     for claim in CLAIMS.values():
         row = found.get(claim.id, Row(claim.id, "", claim.never, "", "not run"))
         told = {name: getattr(claim, name) for name in ("id", "party", "place", "statement", "published")}
-        rows.append({**told, **asdict(row), "runs": " ".join(row.runs)})
+        own = {"runs": " ".join(row.runs), "notebook": notebooks.get(claim.id, "")}
+        rows.append({**told, **asdict(row), **own})
     return pd.DataFrame(rows)
 
 

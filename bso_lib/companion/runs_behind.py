@@ -1,7 +1,10 @@
 """From a row of the ledger to the runs it rests on: what each was asked, and where, when and by which code it ran."""
 
+import json
+
 import pandas as pd
 
+from bso_lib.experiment.config import RunConfig
 from bso_lib.experiment.evidence import asked, entries, evidence_key, folder
 
 _TOLD = ("seconds", "device", "commit", "date")
@@ -22,3 +25,17 @@ def runs_behind(keys: str) -> pd.DataFrame:
             rows.append({"key": key, "seed": result.config.seed, "accuracy": result.accuracy, "config": own, **told})
     columns = ["key", "seed", "accuracy", "config", *_TOLD]
     return pd.DataFrame(rows, columns=columns).sort_values("seed", kind="stable", ignore_index=True)
+
+
+def links(base: str = "evidence/runs") -> dict[str, str]:
+    """Return, for the key of each run of the evidence, a Markdown link to its line: method and seed, as in "bso 0".
+
+    ``base``: where the evidence lies, as seen from who shows the link; unless told, from a notebook.
+    """
+    found = {}
+    for path in sorted(folder().glob("*.jsonl")) if folder() else ():
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+            entry = json.loads(line)
+            config = RunConfig(**entry["config"])
+            found[entry["key"]] = f"[{config.method} {config.seed}]({base}/{path.name}#L{number})"
+    return found

@@ -1,7 +1,10 @@
 """Sphinx's settings for the book; copied into build/book-source, beside the pages that assemble.py puts there."""
 
+import re
 from importlib.resources import files
 from pathlib import Path
+
+from docutils import nodes
 
 project = "BSO, a companion"
 author = "the BSO companion"
@@ -46,6 +49,14 @@ def copy_mathjax(app, error):
             target.write_bytes(file.read_bytes())
 
 
+def lead_to_pages(app, doctree, name):
+    """Let links in the outputs of notebooks lead to the book's pages; myst-nb leaves those as they stand."""
+    for link in doctree.findall(nodes.reference):
+        if "://" not in link.get("refuri", "://"):
+            link["refuri"] = re.sub(r"\.ipynb(?=#|$)", ".html", link["refuri"])
+
+
 def setup(app):
     """Register what is ours."""
     app.connect("build-finished", copy_mathjax)
+    app.connect("doctree-resolved", lead_to_pages)

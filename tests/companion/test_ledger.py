@@ -104,7 +104,8 @@ def test_what_is_recorded_is_in_the_ledger_and_the_rest_is_not_run(figures):
     record("04-x", "quick", [judge("step-memory", True, "0.5", "tiny", "t")])
     table = ledger("quick").set_index("id")
     assert len(table) == len(CLAIMS)
-    assert table.loc["step-memory", ["ours", "verdict"]].tolist() == ["0.5", "holds"]
+    assert table.loc["step-memory", ["ours", "verdict", "notebook"]].tolist() == ["0.5", "holds", "04-x"]
+    assert set(table["notebook"]) == {"04-x", ""}
     assert (table["verdict"] == "not run").sum() == len(CLAIMS) - 1 - DECIDED
     record("04-x", "quick", [judge("step-memory", False, "0.7", "tiny", "t")])  # a rerun replaces
     assert ledger("quick").set_index("id").loc["step-memory", "verdict"] == "does not hold"

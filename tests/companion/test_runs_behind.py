@@ -1,11 +1,12 @@
 """From a row of the ledger to its runs: all of what its keys name, and nothing else."""
 
+import re
 from dataclasses import replace
 
 import pandas as pd
 import pytest
 
-from bso_lib.companion.runs_behind import runs_behind
+from bso_lib.companion.runs_behind import links, runs_behind
 from bso_lib.experiment.config import RunConfig
 from bso_lib.experiment.evidence import DamagedEvidence, evidence_key, keep
 from bso_lib.experiment.result import RunResult
@@ -30,6 +31,17 @@ def test_a_row_leads_to_its_runs(kept):
     assert list(found["key"]) == kept.split()[::-1]
     assert found[["accuracy", "seconds", "commit"]].to_numpy().tolist() == [[80.0, 10.0, "c0"], [82.0, 12.0, "c2"]]
     assert [RunConfig(**row.config, seed=row.seed) for row in found.itertuples()] == [ASKED, replace(ASKED, seed=2)]
+
+
+def test_each_run_has_a_link_to_its_line(kept, tmp_path, monkeypatch):
+    lines = (tmp_path / "fashion-mini-bso.jsonl").read_text().splitlines()
+    for key, link in links("runs").items():
+        seed, number = re.fullmatch(r"\[bso (\d)\]\(runs/fashion-mini-bso.jsonl#L(\d)\)", link).groups()
+        assert f'"key":"{key}"' in lines[int(number) - 1]
+        assert key == evidence_key(replace(ASKED, seed=int(seed)))
+    assert set(kept.split()) < set(links())
+    monkeypatch.setenv("BSO_EVIDENCE", "")
+    assert links() == {}
 
 
 def test_what_is_not_kept_is_left_out(kept, monkeypatch):

@@ -56,6 +56,11 @@ def test_every_link_inside_the_book_leads_somewhere(source):
     assert checked > 100
 
 
+def test_the_runs_that_notebook_99_links_to_are_in_the_book(source):
+    runs = Path("notebooks", "evidence", "runs")
+    assert {p.name for p in (source / "extra" / runs).iterdir()} == {p.name for p in (ROOT / runs).glob("[!.]*.jsonl")}
+
+
 def test_notebooks_have_their_number_and_their_committed_outputs(source):
     for path in (ROOT / "notebooks").glob("*.ipynb"):
         own, copy = (json.loads(p.read_text())["cells"] for p in (path, source / "notebooks" / path.name))
