@@ -91,7 +91,6 @@ def second_moment_over_time(gradients: dict[int, torch.Tensor]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-@torch.no_grad()
 def accuracy_with_batch_statistics(result: RunResult, batch_size: int = 500) -> float:
     """Return the test accuracy in percent with BatchNorm normalising by the test batch, not by running statistics.
 
