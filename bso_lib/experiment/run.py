@@ -183,7 +183,8 @@ def _train(config, folder, root, progress):
     start = load_start(config, root, progress)
     train, test = (split.to(device) for split in load_splits(config, root))
     between = scored_between(config, test)
-    with torch.random.fork_rng(devices=[torch.cuda.current_device()] if device == "cuda" else []):
+    own_random = torch.random.fork_rng(devices=[torch.cuda.current_device()] if device == "cuda" else [])
+    with own_random, torch.enable_grad():  # whoever asks may do so without gradients
         torch.manual_seed(config.seed)
         job = Job(config, train, device, start)
         job.resume(folder)

@@ -92,6 +92,13 @@ def test_the_same_seed_repeats_and_another_differs(cache, tmp_path, monkeypatch)
     assert first[1] != other[1]
 
 
+def test_a_run_that_is_asked_for_without_gradients_trains_all_the_same(cache, tmp_path, monkeypatch):
+    plain = experiments.run(TINY, progress=False)
+    monkeypatch.setenv("BSO_CACHE", str(tmp_path / "another"))
+    with torch.no_grad():
+        assert experiments.run(TINY, progress=False).checksum == plain.checksum
+
+
 @pytest.mark.parametrize("method", ["fp", "ste", "bso", "t-bso"])
 @pytest.mark.parametrize("training", ["online", "accumulated", "bptt"])
 def test_every_method_trains_every_way(method, training, cache):
