@@ -174,7 +174,8 @@ def seed_rows(axis, rows):
     for place, (_, values, look) in zip(reversed(range(len(names))), rows, strict=True):
         draw_seeds(axis, place, values, look, aside=0.25, across=True)
     axis.set_yticks(range(len(names)), names[::-1])
-    axis.set(xlabel="test accuracy (%), axis cut", ylim=(-0.6, len(names) - 0.4))
+    low, high = axis.get_xlim()  # an interval of few seeds may reach past what an accuracy can be
+    axis.set(xlabel="test accuracy (%), axis cut", xlim=(max(low, 0), min(high, 100)), ylim=(-0.6, len(names) - 0.4))
     axis.xaxis.set_major_locator(plt.MaxNLocator(5))
 
 
