@@ -96,7 +96,7 @@ def _wrong_labels(labels, samples, classes):
 
 
 def _check_arguments(model, images, time_steps, autocast):
-    """Refuse what a time step would fail on, or accept silently, before anything has changed; reads no GPU."""
+    """Refuse what a time step would fail on, or accept silently, before anything has changed; reads no device."""
     if not callable(getattr(model, "reset_state", None)):
         raise TypeError(f"model={type(model).__name__}: must have reset_state(), as bso_lib.models.SpikingNet does")
     require_whole(time_steps=time_steps)
@@ -108,8 +108,6 @@ def _check_arguments(model, images, time_steps, autocast):
         raise ValueError(
             f"images of shape {tuple(images.shape)}: must be (N, C, H, W) or (N, T, C, H, W), N at least 1"
         )
-    if type(images) is torch.Tensor and images.device.type == "cpu" and not bool(images.isfinite().all()):
-        raise ValueError("images hold NaN or infinity: must be finite, or neurons fall silent without a word")
     if images.dim() == 5 and images.shape[1] < time_steps:
         raise ValueError(f"images have {images.shape[1]} frames: must be at least time_steps={time_steps}")
     if not (autocast is None or (isinstance(autocast, torch.dtype) and autocast.is_floating_point)):
@@ -133,8 +131,8 @@ def train_batch(model, images, labels, optimizers, time_steps, training="online"
 
     ``autocast``: a lower precision for the forward pass, such as torch.bfloat16. ``loss``: of (logits,
     labels), the mean over the batch. Raises ValueError for an unknown name, as :func:`bptt_step`, for images, labels
-    (on a CUDA device neither for NaN nor for their range) and time steps that do not fit, TypeError for other things
-    than these; before any weight has changed.
+    (on a CUDA device not for their range) and time steps that do not fit, TypeError for other things than these; before
+    any weight has changed.
     """
     if training not in TRAININGS:
         raise ValueError(f"training={training!r}: must be one of {', '.join(TRAININGS)}")

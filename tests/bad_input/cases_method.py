@@ -179,7 +179,6 @@ TRAINING = (
             ("train_batch(model, x[:0], y[:0], optimizers, 2)", "V", "images of shape (0, 1, 8, 8)", "N at least 1"),
             ("train_batch(model, x[0, 0, 0], y, optimizers, 2)", "V", "images of shape (8,)", "must be (N, C, H, W)"),
             ("train_batch(model, x[:, None], y, optimizers, 2)", "V", "images have 1 frames", "at least time_steps=2"),
-            ("train_batch(model, x / 0, y, optimizers, 2)", "V", "images hold NaN or infinity", "must be finite"),
             ("train_batch(model, x[:3], y, optimizers, 2)", "V", "labels of shape (4,)", "one for each of 3 samples"),
             ("train_batch(model, x, y[:2], optimizers, 2)", "V", "labels of shape (2,)", "one for each of 4 samples"),
             ("train_batch(model, x, y[0], optimizers, 2)", "V", "labels of shape ()", "one for each of 4 samples"),
@@ -232,7 +231,6 @@ TRAINING = (
             ("predict(model, [1.0], 2)", "T", "images are a list", "must be a tensor"),
             ("predict(model, x.long(), 2)", "V", "images are torch.int64", "must be floating point"),
             ("predict(model, x[:, None], 2)", "V", "images have 1 frames", "at least time_steps=2"),
-            ("predict(model, x / 0, 2)", "V", "images hold NaN or infinity", "must be finite"),
             ("predict(model, x, 2, autocast='half')", "V", "autocast='half'", "floating point type"),
         ],
     )
