@@ -73,7 +73,7 @@ shared_cores = $(if $(filter -j%,$(MAKEFLAGS)),GOMP_SPINCOUNT=1000)
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
 	@echo
-	@echo "  PROFILE=quick (minutes), laptop (default, about 45 minutes) or paper (CUDA, the real data sets, days)"
+	@echo "  PROFILE=quick (minutes), laptop (default: from the evidence, a seed of each comparison anew) or paper (CUDA, the real data sets, days)"
 
 env: $(STAMP) ## create the environment in .venv from requirements.lock
 

@@ -26,7 +26,6 @@ METHOD_LOOK = {
     "STE + Adam": {"color": "#E69F00", "marker": "<"},
     "BOLD": {"color": "#009E73", "marker": "*"},
 }
-COLORS = ("#000000", "#0072B2", "#D55E00", "#E69F00", "#999999")
 # What the memory of a training step is for; no colour of a method.
 MEMORY_LOOK = {
     "weights": {"facecolor": "#444444"},
@@ -40,7 +39,7 @@ MEMORY_LOOK = {
 
 def use_style():
     """Set the companion's matplotlib style from now on."""
-    sns.set_theme(context="notebook", style="ticks", palette=list(COLORS))
+    sns.set_theme(context="notebook", style="ticks", palette=["#000000", "#0072B2", "#D55E00", "#E69F00", "#999999"])
     plt.rcParams.update(
         {
             "figure.dpi": 100,

@@ -5,8 +5,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import nbformat
 import pandas as pd
 import pytest
+
+from bso_lib.companion.ledger import ledger
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
@@ -28,7 +31,7 @@ def test_the_example_runs_as_printed(tmp_path):
 
 def test_the_result_is_that_of_the_figure_above_it():
     table = pd.read_csv(ROOT / "figures" / "laptop" / "04-how-accurate-accuracy.csv")
-    ours = table[(table["source"] == "ours") & (table["width"] == 0.125)]
+    ours = table[table["source"].str.startswith("ours") & (table["width"] == 0.125)]
     means = ours.groupby("method")["accuracy"].mean()
     (result,) = re.findall(r"\*\*The result in three sentences\.\*\*(.*?)\n\n", README, flags=re.S)
     quoted = [float(number) for number in re.findall(r"(\d+\.\d)\s%", result)]
@@ -36,6 +39,23 @@ def test_the_result_is_that_of_the_figure_above_it():
     assert quoted == pytest.approx(expected, abs=0.051)
     seeds = ours.groupby("method")["seed"].count()
     assert [seeds[m] for m in ("T-BSO", "BSO", "STE + OTTT", "FP, OTTT")] == [10, 10, 10, 5]
+    verdicts = ledger("laptop").set_index("id")["verdict"]
+    for words, claim, verdict in (
+        ("BSO is the better of the two here, against the paper's order", "t-bso-above-bso", "contradicted"),
+        ("T-BSO stays within a point of latent weights, as claimed", "latent-weights-not-needed", "supported"),
+        ("Full precision trained online stays ahead", "t-bso-above-fp-ottt", "contradicted"),
+    ):
+        assert words in " ".join(result.split())
+        assert verdicts[claim].startswith(verdict)
+
+
+def test_minutes_are_those_that_the_notebooks_tell():
+    for name, minutes in re.findall(
+        r"^\| \[\d\d\]\(notebooks/(.*?)\.ipynb\) .*\| (\d+) \| \w+ \|$", README, flags=re.M
+    ):
+        head = nbformat.read(ROOT / "notebooks" / f"{name}.ipynb", as_version=4).cells[0].source
+        if told := re.search(r"computing all runs anew takes about (\w+) minutes? on two cores", head):
+            assert {"a": "1", "three": "3", "four": "4"}.get(told[1], told[1]) == minutes, name
 
 
 def test_what_is_said_of_a_gpu_is_in_its_report():
