@@ -26,6 +26,8 @@ METHOD_LOOK = {
     "STE + Adam": {"color": "#E69F00", "marker": "<"},
     "BOLD": {"color": "#009E73", "marker": "*"},
 }
+# The paper's numbers: hollow diamonds, in every figure, and nothing else is one.
+PUBLISHED_LOOK = {"marker": "D", "color": "black", "fillstyle": "none", "linestyle": "none", "markersize": 7}
 # What the memory of a training step is for; no colour of a method.
 MEMORY_LOOK = {
     "weights": {"facecolor": "#444444"},
@@ -39,7 +41,7 @@ MEMORY_LOOK = {
 
 def use_style():
     """Set the companion's matplotlib style from now on."""
-    sns.set_theme(context="notebook", style="ticks", palette=["#000000", "#0072B2", "#D55E00", "#E69F00", "#999999"])
+    sns.set_theme(context="notebook", style="ticks", palette=["#444444", "#777777", "#bbbbbb"])  # of no method
     plt.rcParams.update(
         {
             "figure.dpi": 100,
@@ -193,7 +195,7 @@ def beside_published(table: pd.DataFrame, paper: pd.DataFrame, ours: str, theirs
     seed_rows(left, rows)
     left.set(title=f"ours: {ours}")
     names = [f"{row.method}, T = {row.time_steps} ({row.size_mb:.2f} MB)" for row in paper.itertuples()]
-    right.plot(paper["accuracy"][::-1], names[::-1], "D", color="black", fillstyle="none", markersize=7)
+    right.plot(paper["accuracy"][::-1], names[::-1], **PUBLISHED_LOOK)
     right.set(xlabel="test accuracy (%), axis cut", title=f"published: {theirs}", ylim=(-0.6, len(paper) - 0.4))
     right.xaxis.set_major_locator(plt.MaxNLocator(5))
     told = paper[["method", "time_steps", "accuracy", "size_mb"]].assign(source=f"published, {theirs}")
