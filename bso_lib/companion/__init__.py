@@ -13,6 +13,7 @@ row         a row of the ledger
 figures     one look, and where each number comes from
 ledger      a verdict on each claim, of the paper and of the companion apart
 source      the library's own lines under their equation
+games       means, inequalities and rates of the games of bso_lib.regret
 runs_behind from a row of the ledger to its runs
 gallery     all figures of a profile, with captions.csv, and the whole ledger on one page
 interactive    figures that move, as self-contained pages of HTML and JavaScript (moving/)

@@ -4,6 +4,7 @@ import io
 import platform
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
 import seaborn as sns
 import torch
@@ -92,6 +93,21 @@ def same_scale(*axes):
     half = max(high - low for low, high in limits) / 2
     for axis, (low, high) in zip(axes, limits, strict=True):
         axis.set_ylim((low + high) / 2 - half, (low + high) / 2 + half)
+
+
+def draw_grid(axis, values: pd.DataFrame, texts: pd.DataFrame, **look):
+    """Draw ``values`` as a grid of colours, ``texts`` in its cells: black on bright, white on dark; return the picture.
+
+    What is NaN stays white. ``look``: of ``imshow``, such as vmin.
+    """
+    picture = axis.imshow(values, cmap="cividis", aspect="auto", **look)
+    for (i, j), value in np.ndenumerate(values.to_numpy()):
+        color = "white" if picture.norm(value) < 0.45 else "black"
+        axis.text(j, i, texts.iloc[i, j], ha="center", va="center", fontsize=8, color=color)
+    axis.set_xticks(range(values.shape[1]), values.columns)
+    axis.set_yticks(range(len(values)), values.index)
+    axis.grid(False)
+    return picture
 
 
 def by_use(memory: pd.DataFrame) -> pd.DataFrame:

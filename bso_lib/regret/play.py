@@ -108,7 +108,7 @@ def play(problem, learner, rounds: int, points: int = 25) -> pd.DataFrame:
             sums.add("gradient_product", (gradient * w).sum(1))
             sums.add("momentum_product", (momentum * w).sum(1))
         if k + 1 in stops:
-            row = {"round": k + 1, "loss": sums["loss"], **_against_best(problem, sums)}
+            row = {"round": k + 1, "loss": sums["loss"], **against_best(problem, sums)}
             if isinstance(learner, BSOLearner):
                 row |= {"momentum": largest}
             rows.append(by_seed(row, problem.seeds))
@@ -123,17 +123,18 @@ class _Sums(dict):
             self[name] += value
 
 
-def _against_best(problem, sums):
+def against_best(problem, sums: dict) -> dict:
+    """Return the columns of :func:`play` that compare with the best vertex, from ``sums`` over the rounds so far."""
     best, lower, upper = problem.hindsight()
     row = {"regret": sums["loss"] - lower, "regret_low": sums["loss"] - upper, "regret_tossed": sums["tossed"] - lower}
     if "momenta" in sums:
         row |= {name: sums[name] for name in ("gammas", "momenta")}
-        row["right_hand_side"] = 2 * sums["gammas"] + 2 * sums["momenta"]
+        row["right_hand_side"] = 2 * sums["gammas"] + 2 * sums["momenta"]  # Eq. 15, 16
         row["gradient_product"] = sums["gradient_product"] - (sums["gradients"] * best).sum(1)
         row["momentum_product"] = sums["momentum_product"] - (sums["momentum_vectors"] * best).sum(1)
         row["first"] = sums["first_product"] - (sums["first_gradient"] * best).sum(1)
         row["thresholds"], row["tracking"] = sums.get("thresholds", 0.0), sums.get("tracking", 0.0)
-        row["tracking_bound"] = row["first"] + row["thresholds"] + row["tracking"]
+        row["tracking_bound"] = row["first"] + row["thresholds"] + row["tracking"]  # theorem A
     return row
 
 

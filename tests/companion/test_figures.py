@@ -11,6 +11,7 @@ from bso_lib.companion.figures import (
     beside_published,
     by_use,
     caption,
+    draw_grid,
     draw_seeds,
     memory_bars,
     provenance,
@@ -136,3 +137,17 @@ def test_bars_of_memory_show_every_byte_once_and_no_colour_of_a_method():
     memory_bars(axis, memory)
     assert [sum(bars[row].get_width() for bars in axis.containers) for row in (0, 1)] == [36, 116]
     assert not {look["facecolor"] for look in MEMORY_LOOK.values()} & {look["color"] for look in METHOD_LOOK.values()}
+
+
+def test_a_grid_is_read_on_bright_and_on_dark():
+    _, axis = plt.subplots()
+    values = pd.DataFrame({"a": [0.0, 1.0], "b": [0.9, float("nan")]}, index=["x", "y"])
+    picture = draw_grid(axis, values, values.map("{:.1f}".format), vmin=0, vmax=1)
+    assert {text.get_text(): text.get_color() for text in axis.texts} == {
+        "0.0": "white", "0.9": "black", "1.0": "black", "nan": "black",
+    }  # fmt: skip
+    assert [(text.get_text(), text.get_position()) for text in axis.texts][1] == ("0.9", (1, 0))
+    assert [label.get_text() for label in axis.get_xticklabels()] == ["a", "b"]
+    assert [label.get_text() for label in axis.get_yticklabels()] == ["x", "y"]
+    assert picture.get_clim() == (0, 1)
+    plt.close()
