@@ -37,16 +37,18 @@ FIGURES_07-speech := clips accuracy confusion
 FIGURES_08-regret := average tracking products coin
 FIGURES_09-flips := rate layers gaps accuracy
 FIGURES_10-events := cloud frames accuracy order
-FIGURES_11-scale := network phases memory communication
-FIGURES_12-fast-and-small := step growth operations
+FIGURES_11a-scale := network phases memory
+FIGURES_11b-several-gpus := communication
+FIGURES_12a-fast := step growth
+FIGURES_12b-small := operations
 FIGURES_13-paper-and-code := accuracy
 FIGURES_14-same-digits := machines accuracy
 FIGURES_15-regret-rates := bounds momentum independent coin slopes network flips tracking
 FIGURES_99-ledger := verdicts
 
 EXPERIMENTS := 00-start-here 01-latent-weights 02-gradients-over-time 03-memory 04-how-accurate 05-more-time-steps \
-    06-how-sensitive 07-speech 08-regret 09-flips 10-events 11-scale 12-fast-and-small 13-paper-and-code 14-same-digits \
-    15-regret-rates
+    06-how-sensitive 07-speech 08-regret 09-flips 10-events 11a-scale 11b-several-gpus 12a-fast 12b-small \
+    13-paper-and-code 14-same-digits 15-regret-rates
 NOTEBOOKS := $(EXPERIMENTS) 99-ledger
 BUILD := build/$(PROFILE)
 ifeq ($(PROFILE),evening)
@@ -101,12 +103,12 @@ FORCE:
 $(BUILD)/%.ipynb: notebooks/%.ipynb notebooks/profiles/$(PROFILE).yaml notebooks/run.py build/code $(STAMP)
 	$(shared_cores) $(RUN) notebooks/run.py $* --profile $(PROFILE)
 
-$(BUILD)/04-how-accurate.ipynb $(BUILD)/05-more-time-steps.ipynb $(BUILD)/09-flips.ipynb $(BUILD)/12-fast-and-small.ipynb: notebooks/tuning/fashion-mini.csv
+$(BUILD)/04-how-accurate.ipynb $(BUILD)/05-more-time-steps.ipynb $(BUILD)/09-flips.ipynb $(BUILD)/12b-small.ipynb: notebooks/tuning/fashion-mini.csv
 $(BUILD)/07-speech.ipynb: notebooks/tuning/spoken-mini.csv
 $(BUILD)/10-events.ipynb: notebooks/tuning/fashion-events.csv
 $(BUILD)/14-same-digits.ipynb: notebooks/evidence/arithmetic.csv notebooks/evidence/machines.csv
 $(BUILD)/15-regret-rates.ipynb: notebooks/evidence/random-threshold.csv
-$(BUILD)/12-fast-and-small.ipynb: $(wildcard figures/bench/*.csv)
+$(BUILD)/12a-fast.ipynb $(BUILD)/12b-small.ipynb: $(wildcard figures/bench/*.csv)
 
 # The ledger reads what the other notebooks recorded.
 $(BUILD)/99-ledger.ipynb: $(foreach notebook,$(EXPERIMENTS),$(call pictures,$(notebook)))

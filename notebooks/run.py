@@ -38,7 +38,7 @@ EVERY = "every"  # a profile's settings of every notebook that has such a parame
 
 def known_notebooks() -> list[str]:
     """Return the names of all notebooks."""
-    return sorted(path.stem for path in NOTEBOOKS.glob("[0-9][0-9]-*.ipynb"))
+    return sorted(path.stem for path in NOTEBOOKS.glob("[0-9][0-9]*-*.ipynb"))
 
 
 def read_notebook(name: str) -> nbformat.NotebookNode:

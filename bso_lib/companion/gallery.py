@@ -30,7 +30,7 @@ def gallery(profile: str) -> str:
         "versions, are in the csv of the same name beside it.",
     ]
     for (notebook, question), figures in captions.groupby(["notebook", "question"]):
-        lines.append(f"## {question}\n\n[Notebook {notebook[:2]}](../../notebooks/{notebook}.ipynb)")
+        lines.append(f"## {question}\n\n[Notebook {notebook.partition('-')[0]}](../../notebooks/{notebook}.ipynb)")
         lines += [f"![{row.caption}]({row.file})\n\n{row.caption}" for row in figures.itertuples()]
     table = ledger(profile)
     lines.append(

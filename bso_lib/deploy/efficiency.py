@@ -154,13 +154,12 @@ def footprint_bytes(model: nn.Module, deployed: bool = False) -> int:
     return size + sum((w.numel() + 7) // 8 - w.numel() * w.element_size() for w in one_bit)
 
 
-def efficiency(model: nn.Module, split, time_steps: int, batch_size: int = 500) -> dict[str, float]:
-    """Return all of these numbers for ``model`` on ``split``, as a row for a table of several networks.
+def efficiency(model: nn.Module, workload: Workload) -> dict[str, float]:
+    """Return all of these numbers for ``model`` and its ``workload``, as a row for a table of several networks.
 
     "activation_sparsity"; "macs", "acs" and "dense" per inference; "connection_sparsity"; "footprint_bytes" and
     "deployed_bytes", see :func:`footprint_bytes`.
     """
-    workload = measure_workload(model, split, time_steps, batch_size)
     return {
         "activation_sparsity": workload.activation_sparsity,
         **workload.synaptic_operations,

@@ -247,7 +247,7 @@ def test_the_paper_profile_has_the_published_hyperparameters():
     accurate = profile["04-how-accurate"]
     runs = {("cifar10", 6), *((name, steps) for name, steps, _ in accurate["also"])}
     assert runs == {(name, steps) for name in ("cifar10", "cifar100") for steps in (2, 4, 6)}
-    scale, rows = profile["11-scale"], table[table["dataset"] == "ImageNet"].set_index("phase")
+    scale, rows = profile["11a-scale"], table[table["dataset"] == "ImageNet"].set_index("phase")
     for key, phase in (("first", "pre-train"), ("second", "fine-tune")):
         own, row = scale[key]["T-BSO"], rows.loc[phase]
         assert own["gamma"] == float(row["gamma"])

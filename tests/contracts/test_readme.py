@@ -51,7 +51,7 @@ def test_the_result_is_that_of_the_figure_above_it():
 
 def test_minutes_are_those_that_the_notebooks_tell():
     for name, minutes in re.findall(
-        r"^\| \[\d\d\]\(notebooks/(.*?)\.ipynb\) .*\| (\d+) \| \w+ \|$", README, flags=re.M
+        r"^\| \[\d\d[ab]?\]\(notebooks/(.*?)\.ipynb\) .*\| (\d+) \| \w+ \|$", README, flags=re.M
     ):
         head = nbformat.read(ROOT / "notebooks" / f"{name}.ipynb", as_version=4).cells[0].source
         if told := re.search(r"computing all runs anew takes about (\w+) minutes? on two cores", head):
@@ -87,5 +87,5 @@ def test_the_rooms_are_the_rooms():
 
 
 def test_every_notebook_is_in_the_table():
-    listed = re.findall(r"^\| \[\d\d\]\(notebooks/(\S+)\.ipynb\)", README, flags=re.M)
+    listed = re.findall(r"^\| \[\d\d[ab]?\]\(notebooks/(\S+)\.ipynb\)", README, flags=re.M)
     assert listed == sorted(path.stem for path in (ROOT / "notebooks").glob("*.ipynb"))

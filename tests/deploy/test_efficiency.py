@@ -173,7 +173,8 @@ def test_the_footprint_and_the_packed_file(tmp_path):
 
 
 def test_a_row_holds_all_of_it(split):
-    row = efficiency(vgg11(10, 1, 1 / 16), split, 2)
+    model = vgg11(10, 1, 1 / 16)
+    row = efficiency(model, measure_workload(model, split, 2))
     assert set(row) == {"activation_sparsity", *OPERATIONS, "connection_sparsity", "footprint_bytes", "deployed_bytes"}
     assert 0 < row["activation_sparsity"] <= 1
     assert row["deployed_bytes"] < row["footprint_bytes"]
@@ -249,7 +250,7 @@ def test_neurobench_counts_the_same(split, weights, network):
             outputs.append((zeros(theirs, predictions, (images, labels)), len(images)))
             theirs.reset_hooks()
     theirs.cleanup_hooks()
-    ours = efficiency(model, split, 3, batch_size=4)
+    ours = efficiency(model, measure_workload(model, split, 3, batch_size=4))
     assert ours["macs"] == pytest.approx(counted["Effective_MACs"], rel=1e-12)
     assert ours["acs"] == pytest.approx(counted["Effective_ACs"], rel=1e-12)
     assert ours["dense"] == pytest.approx(counted["Dense"], rel=1e-12)
