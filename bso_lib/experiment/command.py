@@ -12,7 +12,7 @@ import sys
 from dataclasses import fields
 from pathlib import Path
 
-from bso_lib.data.refusals import OneLineParser
+from bso_lib.data.refusals import OneLineParser, leave
 from bso_lib.experiment.config import RunConfig, require_fields
 from bso_lib.experiment.ranks import LostRank, RanksDisagree, check_share, process_group, world, writes
 from bso_lib.experiment.result import RunResult
@@ -83,7 +83,7 @@ def main():
     except (ValueError, OSError) as error:
         if int(os.environ.get("RANK", 0)) == 0 or world()[1] == 1:
             print(f"bso_lib: {error}", file=sys.stderr)
-        sys.exit(2)
+        leave(2)
     except (ArithmeticError, LostRank, MemoryError, RanksDisagree) as error:
         print(f"bso_lib: {error}", file=sys.stderr)
-        sys.exit(1)
+        leave(1)

@@ -58,6 +58,10 @@ def process_group(device: str, timeout: timedelta = TIMEOUT):
         if local >= gpus:
             raise ValueError(f"process {local} of this machine has no GPU: use --nproc_per_node={gpus} or less")
         torch.cuda.set_device(local)
+    # DistributedDataParallel imports it too, and its functions keep the group of then as a default argument: that group
+    # would outlive destroy_process_group, and a thread of it that drops a tensor late abort the process at its end.
+    from torch.distributed.nn import functional  # noqa: F401
+
     # Objects such as a checkpoint travel by gloo, tensors by the backend of their device.
     dist.init_process_group("cpu:gloo,cuda:nccl" if device == "cuda" else "gloo", timeout=timeout)
     rank, size = world()
@@ -71,7 +75,7 @@ def process_group(device: str, timeout: timedelta = TIMEOUT):
                 "the same command goes on from the last checkpoint, with any number of processes of as many threads"
             ) from error
         raise
-    dist.destroy_process_group()  # not after an error: the others may be gone
+    dist.destroy_process_group()  # not after an error: the others may be gone, and what was raised holds the group
 
 
 def check_share(batch_size: int):

@@ -217,6 +217,27 @@ def test_a_rank_that_is_gone_or_hangs_is_reported_in_bounded_time(function, othe
     assert found == other
 
 
+ALONE = {"RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "0"}
+LEFT = """
+from pathlib import Path
+from torch import nn
+from bso_lib.experiment.ranks import Parallel, process_group
+
+def threads():
+    names = [path.joinpath("comm").read_text() for path in Path("/proc/self/task").iterdir()]
+    return [name for name in names if "gloo" in name]
+
+with process_group("cpu"):
+    Parallel(nn.Linear(2, 2))
+    assert threads()
+assert not threads()
+"""
+
+
+def test_no_thread_of_a_group_is_left_that_could_abort_the_end_of_the_process():
+    subprocess.run([sys.executable, "-c", LEFT], env={**os.environ, **ALONE}, check=True)
+
+
 def children(pid):
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
