@@ -3,6 +3,7 @@
 A batch is (N, C, H, W), shown unchanged at every time step, or (N, T, C, H, W), one frame per step.
 """
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 
@@ -96,7 +97,7 @@ def _wrong_labels(labels, samples, classes):
 
 
 def _check_arguments(model, images, time_steps, autocast):
-    """Refuse what a time step would fail on, or accept silently, before anything has changed; reads no device."""
+    """Refuse what a time step would fail on, or accept silently, before anything has changed; waits for no GPU."""
     if not callable(getattr(model, "reset_state", None)):
         raise TypeError(f"model={type(model).__name__}: must have reset_state(), as bso_lib.models.SpikingNet does")
     require_whole(time_steps=time_steps)
@@ -108,10 +109,24 @@ def _check_arguments(model, images, time_steps, autocast):
         raise ValueError(
             f"images of shape {tuple(images.shape)}: must be (N, C, H, W) or (N, T, C, H, W), N at least 1"
         )
+    _require_finite(images)
     if images.dim() == 5 and images.shape[1] < time_steps:
         raise ValueError(f"images have {images.shape[1]} frames: must be at least time_steps={time_steps}")
     if not (autocast is None or (isinstance(autocast, torch.dtype) and autocast.is_floating_point)):
         raise ValueError(f"autocast={autocast!r}: must be None or a floating point type such as torch.bfloat16")
+
+
+def _require_finite(images):
+    """Refuse NaN and infinity, for which no neuron fires: the loss would look sound, the real weights become NaN.
+
+    Only on a CPU: a GPU would have to be waited for.
+    """
+    if type(images) is not torch.Tensor or images.device.type != "cpu":
+        return
+    # By numpy, as a tensor made here would be one of the step's in bso_lib.measure.memory; it knows no bfloat16.
+    values = (images.float() if images.dtype == torch.bfloat16 else images).detach().numpy()
+    if not np.isfinite((values.min(), values.max())).all():
+        raise ValueError("images hold NaN or infinity: must be finite")
 
 
 def _check_optimizers(optimizers, time_steps):
@@ -131,8 +146,9 @@ def train_batch(model, images, labels, optimizers, time_steps, training="online"
 
     ``autocast``: a lower precision for the forward pass, such as torch.bfloat16. ``loss``: of (logits,
     labels), the mean over the batch. Raises ValueError for an unknown name, as :func:`bptt_step`, for images, labels
-    (on a CUDA device not for their range) and time steps that do not fit, TypeError for other things than these; before
-    any weight has changed.
+    and time steps that do not fit, TypeError for other things than these; before any weight has changed. On a CUDA
+    device the host does not look for NaN in images and for labels out of range, as it would have to wait; a
+    :class:`bso_lib.data.Split` refuses NaN when it is made.
     """
     if training not in TRAININGS:
         raise ValueError(f"training={training!r}: must be one of {', '.join(TRAININGS)}")
@@ -149,7 +165,10 @@ def train_batch(model, images, labels, optimizers, time_steps, training="online"
 
 @torch.no_grad()
 def predict(model, images, time_steps, autocast=None):
-    """Return the logits (N, classes) summed over ``time_steps``, in the model's present mode."""
+    """Return the logits (N, classes) summed over ``time_steps``, in the model's present mode.
+
+    Raises as :func:`train_batch` for images and time steps that do not fit.
+    """
     _check_arguments(model, images, time_steps, autocast)
     model.reset_state()
     total = 0.0

@@ -26,7 +26,8 @@ class DatasetMissing(FileNotFoundError):
 class Split:
     """Images (N, C, H, W) uint8, labels (N,) int64, class names; the training split's mean and std per channel.
 
-    Where a sample is a sequence of frames, such as a recording of events, images are (N, T, C, H, W).
+    Where a sample is a sequence of frames, such as a recording of events, images are (N, T, C, H, W). Raises ValueError
+    where :meth:`normalise` would make NaN or infinity: for such a mean, std or image, and for a std of 0.
     """
 
     images: torch.Tensor
@@ -34,6 +35,13 @@ class Split:
     classes: tuple[str, ...]
     mean: torch.Tensor
     std: torch.Tensor
+
+    def __post_init__(self):
+        if not bool((self.mean.isfinite() & self.std.isfinite() & (self.std > 0)).all()):
+            given = f"mean={self.mean.tolist()}, std={self.std.tolist()}"
+            raise ValueError(f"{given}: must be finite, and std above 0")
+        if self.images.is_floating_point() and not bool(self.images.isfinite().all()):
+            raise ValueError("images hold NaN or infinity: must be finite")
 
     def __len__(self):
         return len(self.labels)
@@ -152,7 +160,8 @@ def _channel_statistics(images):
         counts = counts.double().numpy()
         mean = (counts * values).sum() / counts.sum()
         means.append(mean)
-        stds.append(np.sqrt((counts * (values - mean) ** 2).sum() / counts.sum()))
+        spread = np.sqrt((counts * (values - mean) ** 2).sum() / counts.sum())
+        stds.append(spread if np.count_nonzero(counts) > 1 else 1.0)  # of one value: it is normalised to 0
     return torch.tensor(means, dtype=torch.float32), torch.tensor(stds, dtype=torch.float32)
 
 

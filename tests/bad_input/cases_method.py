@@ -179,6 +179,17 @@ TRAINING = (
             ("train_batch(model, x[:0], y[:0], optimizers, 2)", "V", "images of shape (0, 1, 8, 8)", "N at least 1"),
             ("train_batch(model, x[0, 0, 0], y, optimizers, 2)", "V", "images of shape (8,)", "must be (N, C, H, W)"),
             ("train_batch(model, x[:, None], y, optimizers, 2)", "V", "images have 1 frames", "at least time_steps=2"),
+            *[
+                (f"train_batch(model, {v}, y, optimizers, 2)", "V", "images hold NaN or infinity", "must be finite")
+                for v in (
+                    "x / 0",
+                    "x.sqrt()",
+                    "x.double().log()",
+                    "x.bfloat16() / 0",
+                    "x.half() * 1e5",
+                    "x.index_fill(0, y[2], float('nan'))",
+                )
+            ],
             ("train_batch(model, x[:3], y, optimizers, 2)", "V", "labels of shape (4,)", "one for each of 3 samples"),
             ("train_batch(model, x, y[:2], optimizers, 2)", "V", "labels of shape (2,)", "one for each of 4 samples"),
             ("train_batch(model, x, y[0], optimizers, 2)", "V", "labels of shape ()", "one for each of 4 samples"),
@@ -231,6 +242,7 @@ TRAINING = (
             ("predict(model, [1.0], 2)", "T", "images are a list", "must be a tensor"),
             ("predict(model, x.long(), 2)", "V", "images are torch.int64", "must be floating point"),
             ("predict(model, x[:, None], 2)", "V", "images have 1 frames", "at least time_steps=2"),
+            ("predict(model, x / 0, 2)", "V", "images hold NaN or infinity", "must be finite"),
             ("predict(model, x, 2, autocast='half')", "V", "autocast='half'", "floating point type"),
         ],
     )
@@ -243,6 +255,7 @@ TRAINING = (
             ("evaluate(model, (split, split), 2)", "T", "split=tuple", "must be a Split"),
             ("evaluate(model, None, 2)", "T", "split=NoneType", "must be a Split"),
             ("evaluate(None, split, 2)", "T", "model=NoneType", "must be a torch.nn.Module"),
+            ("evaluate(model, own, 2)", "V", "images hold NaN or infinity", "must be finite"),
             ("evaluate(model, empty, 2)", "V", "split is empty", "at least 1"),
         ],
     )
@@ -251,4 +264,21 @@ TRAINING = (
         [(f"split_parameters({v})", "T", "model=", "must be a torch.nn.Module") for v in ("None", "[W]", "vgg11")],
     )
 )
-CASES = [*BSO, *TBSO, *NEURONS, *SPIKES, *LAYERS, *_network("vgg11"), *_network("resnet18"), *TRAINING]
+SPLIT = rows(
+    "bso_lib.data.Split",
+    [
+        ("dataclasses.replace(split, images=x / 0)", "V", "images hold NaN or infinity", "must be finite"),
+        *[
+            (
+                f"dataclasses.replace(split, {name}=torch.tensor([{v}]))",
+                "V",
+                f"{name}=[",
+                "must be finite, and std above",
+            )
+            for name, v in zip(
+                ("mean", *["std"] * 4), ("torch.inf", "torch.nan", "torch.inf", "0.0", "-1.0"), strict=True
+            )
+        ],
+    ],
+)
+CASES = [*BSO, *TBSO, *NEURONS, *SPIKES, *LAYERS, *_network("vgg11"), *_network("resnet18"), *TRAINING, *SPLIT]

@@ -17,11 +17,13 @@ HEAD = """# Bad input
 
 What was tried on the public names, the fields of `RunConfig`, the command lines, the profiles, the notebooks'
 parameters and make, {count} values in all, and how each is refused: with one line that says what is wrong and what is
-right. No weight and no momentum changes, and no file is left half-written.
+right. No weight and no momentum changes, and no file is left half-written. On a CUDA device alone, `train_batch` and
+`predict` do not look for NaN in the images of a batch, as the host would have to wait for every one: a data set is
+looked at once, when its `Split` is made, and all sets of `load_dataset` are whole numbers until then.
 
 This page is generated (`python tests/bad_input/table.py`) from the tables in `tests/bad_input`, which `make test` tries
 one by one. In the source that is given, `W` is a +-1 tensor, `latent` a real one, `model` a VGG-11, `x` images and `y`
-labels of 10 classes.
+labels of 10 classes, `split` a set of such images and `own` one of a user's making.
 """
 
 

@@ -22,6 +22,13 @@ def each(cases):
     return pytest.mark.parametrize("case", cases, ids=str)
 
 
+class OwnSplit(list):
+    """A user's own batches of four."""
+
+    def batches(self, size):
+        return iter(self)
+
+
 def world(folder):
     """What the source in the tables may name, anew."""
     torch.manual_seed(0)
@@ -30,7 +37,7 @@ def world(folder):
     off_grid.weight.data[0, 0] = 0.5
     x, y = torch.randn(4, 1, 8, 8), torch.tensor([3, 5, 0, 9])
     binary, real = bso_lib.split_parameters(model)
-    split, _ = make_splits(*2 * (torch.zeros(4, 1, 8, 8, dtype=torch.uint8), y), [str(c) for c in range(10)])
+    split, _ = make_splits(*2 * (torch.arange(256, dtype=torch.uint8).view(4, 1, 8, 8), y), [str(c) for c in range(10)])
 
     def nan_gradient(kind, *arguments):
         model[3].weight.grad = torch.full_like(model[3].weight, float("nan"))
@@ -46,6 +53,7 @@ def world(folder):
         "latent_model": bso_lib.vgg11(10, 1, width=1 / 64, weights="latent"), "nan_gradient": nan_gradient,
         "optimizers": [torch.optim.SGD(real, lr=0.1, momentum=0.9), bso_lib.TBSO(binary, 2)],
         "off_grid": torch.nn.Sequential(off_grid), "split": split,
+        "own": OwnSplit([(x, y), (x / 0, y)]),
         "empty": dataclasses.replace(split, images=split.images[:0], labels=split.labels[:0]),
     }  # fmt: skip
 

@@ -114,6 +114,7 @@ def test_cifar_is_read_from_files_on_disk(name, classes, tmp_path, monkeypatch):
     (folder / dataset.meta["filename"]).write_bytes(pickle.dumps(names))
     monkeypatch.setattr("torchvision.datasets.cifar.check_integrity", lambda *_: True)  # generated data, other md5
     train, test = load_dataset(name, tmp_path)
+    assert not next(test.batches(5))[0].any()  # of one colour
     assert train.images.shape == (20 * len(dataset.train_list), 3, 32, 32)
     assert len(test) == 20
     assert train.num_classes == classes
