@@ -110,12 +110,15 @@ class Job:
         return parts | ({"recorder": self.recorder} if self.recorder else {})
 
     def checkpoint(self, folder, epoch):
-        """Store the state after ``epoch``, or within the next one; it is the same on every rank but for the sums."""
+        """Store the state after ``epoch``, or within the next one; it is the same on every rank but for the sums.
+
+        All of it is compared. Of a weight that flipped on one rank, and that training has flipped back, only the record
+        of flips tells, and not where the next update did so: gradients are averaged, so that the momenta stay alike.
+        """
         self.trainer.raise_if_refused()
         now = time.perf_counter()
         self.seconds += now - self._since
-        learned = [part.state_dict() for part in (self.trainer.model, *self.trainer.optimizers)]
-        check_alike(learned, self.where())
+        check_alike([part.state_dict() for part in self._parts().values()], self.where())
         sums = self.begun and gathered((self.begun["loss"].cpu(), self.begun["correct"].cpu()))
         if writes():
             state = {name: part.state_dict() for name, part in self._parts().items()}

@@ -130,8 +130,9 @@ def check_alike(state, where: str):
     digests = gathered(digest.digest())
     if others := [str(rank) for rank, other in enumerate(digests) if other != digests[0]]:
         raise RanksDisagree(
-            f"rank {', '.join(others)} of {world()[1]} holds another network than rank 0 {where}: memory or an "
-            "exchange failed, and nothing of it is stored; the same command goes on from the last checkpoint"
+            f"rank {', '.join(others)} of {world()[1]} holds another network than rank 0 {where}, or held one "
+            "before: memory or an exchange failed, and nothing of it is stored; the same command goes on from the last "
+            "checkpoint"
         )
 
 
