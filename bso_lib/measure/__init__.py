@@ -1,5 +1,6 @@
 """Instruments: they look at a network or a run and return tables; none changes what a run computes.
 
+one_thread        what measures in float32 uses one thread
 diagnostics       a neuron, a weight, gradients over time, flips
 latent            what latent weights do, and what they do not
 frame_order       frames shown in another order, or only the first

@@ -13,6 +13,7 @@ from bso_lib.experiment.flips import FlipRecord
 from bso_lib.experiment.result import RunResult
 from bso_lib.experiment.run import load_splits
 from bso_lib.layers import TracedConv2d
+from bso_lib.measure.one_thread import one_thread
 from bso_lib.optim import BSO
 from bso_lib.training import frame, predict
 
@@ -53,6 +54,7 @@ def record_weight(gradients, gamma: float, beta: float, weight: float = 1.0) -> 
     return pd.DataFrame(rows)
 
 
+@one_thread()
 def gradients_over_time(model, images, labels, time_steps) -> dict[int, torch.Tensor]:
     """Return G[t] of each conv behind the first, by its number (2, 3, ...): (time_steps, weights), online, float32.
 
@@ -91,6 +93,7 @@ def second_moment_over_time(gradients: dict[int, torch.Tensor]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+@one_thread()
 def accuracy_with_batch_statistics(result: RunResult, batch_size: int = 500) -> float:
     """Return the test accuracy in percent with BatchNorm normalising by the test batch, not by running statistics.
 

@@ -12,6 +12,7 @@ import torch
 from bso_lib.experiment.result import RunResult
 from bso_lib.experiment.run import load_splits
 from bso_lib.layers import TimeStepBatchNorm2d
+from bso_lib.measure.one_thread import one_thread
 from bso_lib.training import frame
 
 RECORDED, REVERSED, SHUFFLED = "as recorded", "reversed", "shuffled"
@@ -50,6 +51,7 @@ def _accuracies(model, split, order, statistics="position", memory=True, batch_s
     return (100 * correct / len(split)).tolist()
 
 
+@one_thread()
 def accuracy_by_order(result: RunResult, shuffles: int = 3, per_class: int | None = None, seed: int = 0):
     """Return two tables on a finished run on recordings: (orders, first frames), accuracies in percent.
 

@@ -9,6 +9,7 @@ import torch
 from bso_lib.experiment.build import build_model, flipping_layers
 from bso_lib.experiment.config import RunConfig
 from bso_lib.experiment.result import RunResult
+from bso_lib.measure.one_thread import one_thread
 from bso_lib.models import split_parameters
 from bso_lib.optim import BSO
 from bso_lib.training import train_batch
@@ -40,6 +41,7 @@ def flips_by_magnitude(result: RunResult, bins: int = 10) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["epoch", "magnitude", "flipped"])
 
 
+@one_thread()
 def compare_scales(config: RunConfig, split, scales, batches: int, clip: bool = False) -> pd.DataFrame:
     """Train one network of latent weights at several scales of these weights and of their learning rate, side by side.
 

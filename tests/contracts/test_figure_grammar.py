@@ -1,4 +1,4 @@
-"""The grammar of all figures: a method's colour and marker come from METHOD_LOOK alone, published numbers are diamonds."""
+"""The grammar of figures: a method alone has its colour and marker, by METHOD_LOOK; published numbers are diamonds."""
 
 import ast
 from pathlib import Path
@@ -38,7 +38,7 @@ def broken(source: str) -> list[tuple[str, str]]:
     found = []
     for name, value in literals(source):
         colour = name in COLOUR_NAMES and value != "none" and is_color_like(value) and to_hex(value) in COLOURS
-        if colour or name == "marker" and value in MARKERS:
+        if colour or (name == "marker" and value in MARKERS):
             found.append((name, value))
     return found
 
