@@ -55,3 +55,11 @@ def test_most_of_what_is_seen_computes_or_shows_the_idea():
     counts = {path.stem: counted(path) for path in NOTEBOOKS}
     assert sum(idea for idea, _ in counts.values()) >= 0.6 * sum(every for _, every in counts.values())
     assert min(idea / every for idea, every in counts.values()) >= 0.5
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_the_line_that_does_it_is_shown_live_and_a_prediction_asked_for(path):
+    calls = [n for c in visible_cells(path) for n in ast.walk(ast.parse(c.source)) if isinstance(n, ast.Call)]
+    assert any(getattr(call.func, "id", "") == "source" for call in calls)
+    prose = [c.source for c in nbformat.read(path, as_version=4).cells if c.cell_type == "markdown"]
+    assert "**Predict" in "\n".join(prose)
