@@ -15,7 +15,7 @@ TINY = RunConfig(
 
 
 def test_a_machine_is_an_environment():
-    assert Machine(3).environment() == {"OMP_NUM_THREADS": "3", "GOMP_SPINCOUNT": "1000"}
+    assert Machine(3).environment() == {"OMP_NUM_THREADS": "3", "GOMP_SPINCOUNT": "1000", "BSO_KEEP_EVIDENCE": "0"}
     assert Machine(instructions="SSE").environment()["ATEN_CPU_CAPABILITY"] == "default"
     assert Machine(instructions="AVX2").environment()["ONEDNN_MAX_CPU_ISA"] == "AVX2"
 
