@@ -9,15 +9,17 @@ import ast
 import json
 import os
 import sys
+import time
 from dataclasses import fields
 from pathlib import Path
 
 from bso_lib.data.refusals import OneLineParser, leave
 from bso_lib.experiment.config import RunConfig, require_fields
-from bso_lib.experiment.ranks import LostRank, RanksDisagree, check_share, process_group, world, writes
+from bso_lib.experiment.ranks import LostRank, RanksDisagree, check_share, process_group, writes
 from bso_lib.experiment.result import RunResult
 from bso_lib.experiment.run import run
 
+PATIENCE = 3.0  # seconds in which torchrun ends a process if the first one has failed too, and says why for all
 KEPT_AS = "kept as "  # stands before the name of the run's folder in what is printed
 _DEFAULTS = {field.name: field.default for field in fields(RunConfig)}
 
@@ -81,8 +83,9 @@ def main():
             if writes():
                 print(result_line(result))
     except (ValueError, OSError) as error:
-        if int(os.environ.get("RANK", 0)) == 0 or world()[1] == 1:
-            print(f"bso_lib: {error}", file=sys.stderr)
+        if os.environ.get("RANK", "0") != "0":
+            time.sleep(PATIENCE)
+        print(f"bso_lib: {error}", file=sys.stderr)
         leave(2)
     except (ArithmeticError, LostRank, MemoryError, RanksDisagree) as error:
         print(f"bso_lib: {error}", file=sys.stderr)

@@ -9,6 +9,7 @@ from dataclasses import asdict
 
 import pytest
 
+from bso_lib.experiment import command
 from bso_lib.experiment.command import main, read_config
 from bso_lib.experiment.config import RunConfig
 
@@ -88,3 +89,15 @@ def test_one_of_several_processes_leaves_at_once_after_an_error(environment, sta
         [sys.executable, "-c", code], env={**os.environ, **environment}, capture_output=True, text=True
     )
     assert (left.returncode, left.stdout) == (status, "line\n")
+
+
+def test_another_process_than_the_first_says_what_is_wrong_with_it_alone(monkeypatch, capsys):
+    waited = []
+    monkeypatch.setattr(command.time, "sleep", waited.append)
+    monkeypatch.setattr(sys, "argv", ["bso_lib", "--set", "method=bsoo"])
+    for rank, patience in (("0", []), ("1", [command.PATIENCE])):
+        monkeypatch.setenv("RANK", rank)
+        with pytest.raises(SystemExit, match="2"):
+            main()
+        assert capsys.readouterr().err.startswith("bso_lib: RunConfig.method='bsoo'")
+        assert waited == patience
