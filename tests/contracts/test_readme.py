@@ -49,13 +49,14 @@ def test_the_result_is_that_of_the_figure_above_it():
         assert verdicts[claim].startswith(verdict)
 
 
-def test_minutes_are_those_that_the_notebooks_tell():
-    for name, minutes in re.findall(
-        r"^\| \[\d\d[ab]?\]\(notebooks/(.*?)\.ipynb\) .*\| (\d+) \| \w+ \|$", README, flags=re.M
+def test_minutes_and_levels_are_those_that_the_notebooks_tell():
+    for name, minutes, level in re.findall(
+        r"^\| \[\d\d[ab]?\]\(notebooks/(.*?)\.ipynb\) .*\| (\d+) \| (\w+) \|$", README, flags=re.M
     ):
         head = nbformat.read(ROOT / "notebooks" / f"{name}.ipynb", as_version=4).cells[0].source
         if told := re.search(r"computing all runs anew takes about (\w+) minutes? on two cores", head):
             assert {"a": "1", "three": "3", "four": "4"}.get(told[1], told[1]) == minutes, name
+        assert f"**Level** {level}." in head, name
 
 
 def test_what_is_said_of_a_gpu_is_in_its_report():
