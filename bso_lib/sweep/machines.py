@@ -36,7 +36,7 @@ class Machine(NamedTuple):
 
     def environment(self) -> dict[str, str]:
         """Return the environment variables that make a process this machine."""
-        # Threads that spin while they wait would slow down the other processes. All machines play one run: none keeps it.
+        # Threads that spin while they wait would slow down the others. All machines play one run: none keeps it.
         own = {"OMP_NUM_THREADS": str(self.threads), "GOMP_SPINCOUNT": "1000", "BSO_KEEP_EVIDENCE": "0"}
         if self.instructions != "all":
             torchs, onednns = {"AVX2": ("avx2", "AVX2"), "SSE": ("default", "SSE41")}[self.instructions]

@@ -17,9 +17,16 @@ def two_threads():
 
 
 def test_inside_is_one_thread_and_afterwards_as_before(two_threads):
-    with pytest.raises(KeyError), one_thread():
-        assert torch.get_num_threads() == 1
+    found = []
+
+    @one_thread()
+    def fail():
+        found.append(torch.get_num_threads())
         raise KeyError
+
+    with pytest.raises(KeyError):
+        fail()
+    assert found == [1]
     assert torch.get_num_threads() == 2
 
 
