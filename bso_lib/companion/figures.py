@@ -1,6 +1,7 @@
 """One look for all figures, and their files: picture, PDF and the very numbers, with their provenance, in a csv."""
 
 import io
+import logging
 import platform
 
 import matplotlib.pyplot as plt
@@ -42,6 +43,7 @@ MEMORY_LOOK = {
 
 def use_style():
     """Set the companion's matplotlib style from now on."""
+    logging.getLogger("fontTools").setLevel(logging.ERROR)  # warns of a font's date whenever it goes into a PDF
     sns.set_theme(context="notebook", style="ticks", palette=["#444444", "#777777", "#bbbbbb"])  # of no method
     plt.rcParams.update(
         {
