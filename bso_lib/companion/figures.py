@@ -3,6 +3,7 @@
 import io
 import logging
 import platform
+import warnings
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -42,8 +43,9 @@ MEMORY_LOOK = {
 
 
 def use_style():
-    """Set the companion's matplotlib style from now on."""
-    logging.getLogger("fontTools").setLevel(logging.ERROR)  # warns of a font's date whenever it goes into a PDF
+    """Set the companion's matplotlib style from now on, and hush two warnings that say nothing to a notebook's reader."""
+    logging.getLogger("fontTools").setLevel(logging.ERROR)  # of a font's date, whenever it goes into a PDF
+    warnings.filterwarnings("ignore", message="IProgress not found")  # of tqdm in libraries, which needs no widget
     sns.set_theme(context="notebook", style="ticks", palette=["#444444", "#777777", "#bbbbbb"])  # of no method
     plt.rcParams.update(
         {
