@@ -43,7 +43,7 @@ MEMORY_LOOK = {
 
 
 def use_style():
-    """Set the companion's matplotlib style from now on, and hush two warnings that say nothing to a notebook's reader."""
+    """Set the companion's matplotlib style from now on, and hush two warnings that tell a notebook's reader nothing."""
     logging.getLogger("fontTools").setLevel(logging.ERROR)  # of a font's date, whenever it goes into a PDF
     warnings.filterwarnings("ignore", message="IProgress not found")  # of tqdm in libraries, which needs no widget
     sns.set_theme(context="notebook", style="ticks", palette=["#444444", "#777777", "#bbbbbb"])  # of no method
