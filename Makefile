@@ -150,7 +150,7 @@ dry-run/%:
 test: env ## pass the tests, the notebooks' outputs (nbval) included
 	OMP_NUM_THREADS=1 GOMP_SPINCOUNT=1000 $(RUN) -m pytest --numprocesses 2 --dist loadfile
 
-torture: env ## inject every fault of docs/faults.md as often as it says (35 minutes of processor time; SHARE=0.1: a tenth)
+torture: env ## inject every fault of docs/faults.md as often as it says (SHARE=0.1: a tenth)
 	TORTURE=$(SHARE) OMP_NUM_THREADS=1 GOMP_SPINCOUNT=1000 $(RUN) -m pytest tests/faults -p no:nbval --override-ini addopts=-ra
 
 lint: env ## check the style

@@ -1,9 +1,8 @@
 """The few networks that a notebook opens, kept beside the evidence of their runs, binary weights as one bit each.
 
-<key>.safetensors is the network a run ended with, also asked for by its last epoch, <key>-0003.safetensors the one
-after epoch 3. Tensors are named as in the model's state_dict. Those whose values are all -1 or +1 are bits, as in
-:mod:`bso_lib.deploy.network_file`; under "signs" the header tells their shapes. The run's entry holds each file's
-SHA-256.
+<key>.safetensors is the network a run ended with, <key>-0003.safetensors the one after epoch 3. Tensors are named as in
+the model's state_dict. Those whose values are all -1 or +1 are bits, as in :mod:`bso_lib.deploy.network_file`; under
+"signs" the header tells their shapes. The run's entry holds each file's SHA-256.
 """
 
 import hashlib
@@ -22,7 +21,7 @@ from bso_lib.fast.bits import expand_signs, pack_signs
 
 def file_name(config: RunConfig, epoch: int | None) -> str:
     """Return the name of the file that keeps the network of ``config`` after ``epoch``; None: after the last one."""
-    return evidence_key(config) + ("" if epoch in (None, config.epochs) else f"-{epoch:04d}") + ".safetensors"
+    return evidence_key(config) + ("" if epoch is None else f"-{epoch:04d}") + ".safetensors"
 
 
 def keep_network(config: RunConfig, epoch: int | None, weights: dict[str, torch.Tensor]):
@@ -31,7 +30,7 @@ def keep_network(config: RunConfig, epoch: int | None, weights: dict[str, torch.
     tensors = {n: pack_signs(w.flatten()) if n in signs else w.contiguous() for n, w in weights.items()}
     content = save(tensors, {"signs": json.dumps(signs, sort_keys=True)})  # in one order, whichever they were read in
     write_atomically(folder() / file_name(config, epoch), content)
-    add_network(config, _epoch(config, epoch), hashlib.sha256(content).hexdigest())
+    add_network(config, _epoch(epoch), hashlib.sha256(content).hexdigest())
 
 
 def kept_network(config: RunConfig, epoch: int | None) -> dict[str, torch.Tensor] | None:
@@ -39,7 +38,7 @@ def kept_network(config: RunConfig, epoch: int | None) -> dict[str, torch.Tensor
 
     Raises :class:`bso_lib.experiment.evidence.DamagedEvidence` for a file that is not the one its entry tells of.
     """
-    digest = network_digests(config).get(_epoch(config, epoch))
+    digest = network_digests(config).get(_epoch(epoch))
     if digest is None:
         return None
     path = folder() / file_name(config, epoch)
@@ -52,5 +51,5 @@ def kept_network(config: RunConfig, epoch: int | None) -> dict[str, torch.Tensor
     return weights | {n: expand_signs(weights[n], math.prod(shape)).view(shape) for n, shape in signs.items()}
 
 
-def _epoch(config, epoch):
-    return "last" if epoch in (None, config.epochs) else str(epoch)
+def _epoch(epoch):
+    return "last" if epoch is None else str(epoch)

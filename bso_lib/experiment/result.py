@@ -57,6 +57,7 @@ class RunResult:
         none is, the run is computed, which is said on stderr. With BSO_KEEP_EVIDENCE=1 what was computed is kept.
         Raises ValueError for an epoch that ``RunConfig.snapshot_every`` did not keep, and for a damaged file.
         """
+        epoch = None if epoch == self.config.epochs else epoch  # what a run ended with is kept once
         model = build_model(self.config, self.provenance["num_classes"], self.provenance["in_channels"])
         model.load_state_dict(self._weights(epoch))
         return model.eval()

@@ -33,9 +33,17 @@ def literals(source: str) -> list[tuple[str, str]]:
     return found
 
 
+def formats(source: str) -> list[str]:
+    """Return every short format, such as "o-", that ``source`` gives to a plot by its place."""
+    calls = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call)]
+    plots = [call for call in calls if getattr(call.func, "attr", "") in ("plot", "errorbar", "loglog", "semilogx")]
+    values = [getattr(each, "value", None) for call in plots for each in call.args]
+    return [value for value in values if isinstance(value, str) and len(value) <= 4]
+
+
 def broken(source: str) -> list[tuple[str, str]]:
     """Return what ``source`` takes of a method's look without METHOD_LOOK."""
-    found = []
+    found = [("format", text) for text in formats(source) if set(text) & (MARKERS | set("bgrcmykwC"))]
     for name, value in literals(source):
         colour = name in COLOUR_NAMES and value != "none" and is_color_like(value) and to_hex(value) in COLOURS
         if colour or (name == "marker" and value in MARKERS):
@@ -46,7 +54,9 @@ def broken(source: str) -> list[tuple[str, str]]:
 def test_what_breaks_the_grammar_is_found():
     assert broken('axis.plot(x, y, color="#0072B2", marker="o")') == [("color", "#0072B2"), ("marker", "o")]
     assert broken('look = {"marker": "D", "facecolor": "#999"}') == [("marker", "D"), ("facecolor", "#999")]
-    assert not broken('axis.plot(x, y, color="#777777", marker="_", markerfacecolor="none", edgecolor="black")')
+    assert broken('axis.plot(x, y, "D:", label="b")') == [("format", "D:")]
+    assert broken('axis.plot(x, y, "k--")') == [("format", "k--")]
+    assert not broken('axis.plot(x, y, "--", color="#777777", marker="_", markerfacecolor="none", edgecolor="black")')
 
 
 @pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)

@@ -71,6 +71,16 @@ def test_what_is_said_of_a_gpu_is_in_its_report():
     assert "seven times\n  a float32 step" in README
 
 
+def test_what_is_said_of_exact_arithmetic_is_in_its_benchmark():
+    table = pd.read_csv(ROOT / "figures" / "bench" / "arithmetic.csv").set_index(["width", "batch_size"])
+    taken = [table.loc[shape, "exact_of_float32"] for shape in ((1.0, 32), (1.0, 128), (0.125, 128), (0.0625, 128))]
+    full, large, narrow, narrowest = (f"{ratio:.2f}" for ratio in taken)
+    told = (
+        f"takes {full} to {large} of the time of float32's (batch 32 and 128), and one at the widths of the notebooks"
+    )
+    assert f"{told}\n  {narrow} to {narrowest} of it (`make bench`)" in README
+
+
 @pytest.mark.parametrize("page", PAGES)
 def test_links_and_pictures_exist(page):
     prose = re.sub(r"^```.*?^```", "", (ROOT / page).read_text(), flags=re.M | re.S)

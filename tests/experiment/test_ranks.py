@@ -1,6 +1,5 @@
 """Several ranks train as one process does: the same weights on all, the same flips, the same checkpoints."""
 
-import contextlib
 import json
 import os
 import re
@@ -24,6 +23,7 @@ from bso_lib.experiment import run as experiments
 from bso_lib.experiment.build import build_model, build_optimizers
 from bso_lib.experiment.config import RunConfig
 from bso_lib.experiment.ranks import LostRank, agreed, check_share, parallel, share, summed, world, writes
+from bso_lib.measure.one_thread import one_thread
 from bso_lib.training import train_batch
 
 STEPS, SAMPLES = 3, 16
@@ -104,22 +104,11 @@ def in_all_ranks(folder, epoch):
         return found | {"run": run_until(epoch, monkeypatch)}
 
 
-@contextlib.contextmanager
-def one_thread():
-    """Compute as each rank does: the number of threads is part of a run's name, the number of ranks is not."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
 @pytest.fixture(scope="module")
 def found(tmp_path_factory):
     """What one process, two and four found; two stopped their run after an epoch, four went on with it."""
     alone, shared = tmp_path_factory.mktemp("alone"), tmp_path_factory.mktemp("shared")
-    with one_thread():
+    with one_thread():  # as each rank: their number is part of a run's name, the number of ranks is not
         one = in_all_ranks(alone, None)
     return {
         2: together(in_all_ranks, 2, shared, shared, 1),

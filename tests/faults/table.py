@@ -15,8 +15,8 @@ HEAD = """# Faults
 
 What was done to runs, files, archives and processes, and how each must end: as if nothing had been, or refused with
 one line. `make test` injects each fault as often as the third column says ({quick:,} in all, 2 minutes of processor
-time), `make torture` as often as the fourth ({all:,} in all, some 35 minutes of it; run whole, it took 84 minutes on
-two cores that ten other processes used). Moments, places and bits are drawn from a seeded generator.
+time), `make torture` as often as the fourth ({all:,} in all, some 35 minutes of it; run whole on two busy cores, it
+took 84 minutes). Moments, places and bits are drawn from a seeded generator.
 
 This page is generated (`python tests/faults/table.py`) from the tests in `tests/faults`.
 """

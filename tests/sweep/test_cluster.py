@@ -6,29 +6,19 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
-import torch
 
 from bso_lib.experiment import run as experiments
 from bso_lib.experiment.config import RunConfig
+from bso_lib.measure.one_thread import one_thread
 from bso_lib.sweep import cluster, comparison
 from bso_lib.sweep.cluster import JobsFailed, parse_executor, spread
 
 TINY = RunConfig(method="bso", train_size=100, width=1 / 32, epochs=1, time_steps=1, batch_size=20, device="cpu")
 
 
-@pytest.fixture
-def one_thread():
-    """Sum as the jobs do, which have one thread each: spikes amplify another order of summation."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.mark.parametrize(("executor", "told"), [("local", "logs in "), ("pool processes=2", "stderr has more. ")])
-def test_runs_spread_over_jobs_are_those_of_this_process_and_failures_are_named(
-    executor, told, tmp_path, monkeypatch, one_thread
-):
+@one_thread()  # as the jobs have: spikes amplify another order of summation
+def test_runs_spread_over_jobs_are_those_of_this_process_and_failures_are_named(executor, told, tmp_path, monkeypatch):
     configs = [TINY, replace(TINY, method="t-bso"), replace(TINY, dataset="cifar10")]
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     monkeypatch.setenv("BSO_DATA", str(tmp_path / "nothing"))
