@@ -5,10 +5,10 @@ from torch.optim import SGD, Optimizer
 
 
 class ExactSGD(SGD):
-    """``torch.optim.SGD`` with ``lr`` and ``momentum``, whose own step lets the machine fuse ``p - lr * grad``."""
+    """``torch.optim.SGD`` with ``lr``, ``momentum`` and ``weight_decay``, whose own step lets the machine fuse them."""
 
-    def __init__(self, params, lr, momentum=0.0):
-        super().__init__(params, lr=lr, momentum=momentum)
+    def __init__(self, params, lr, momentum=0.0, weight_decay=0.0):
+        super().__init__(params, lr=lr, momentum=momentum, weight_decay=weight_decay)
 
     @torch.no_grad()
     def step(self, closure=None):
@@ -21,12 +21,12 @@ class ExactSGD(SGD):
             for p in group["params"]:
                 if p.grad is None:
                     continue
-                moved = p.grad
+                moved = p.grad + p * group["weight_decay"] if group["weight_decay"] else p.grad
                 if group["momentum"]:
                     state = self.state[p]
                     if "momentum_buffer" not in state:
                         state["momentum_buffer"] = torch.zeros_like(p)
-                    moved = state["momentum_buffer"].mul_(group["momentum"]).add_(p.grad)
+                    moved = state["momentum_buffer"].mul_(group["momentum"]).add_(moved)
                 p.sub_(moved * group["lr"])
         return loss
 

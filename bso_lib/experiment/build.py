@@ -121,7 +121,9 @@ def build_optimizers(config: RunConfig, model, batches: int):
     groups = [{"params": [p for p in real if id(p) not in ids], "lr": config.lr}]
     sgd_factors = [factors[config.real_schedule]]
     if latent and config.method == "ste":
-        groups.append({"params": latent, "lr": config.latent_lr})
+        momentum = config.momentum if config.latent_momentum is None else config.latent_momentum
+        own = {"momentum": momentum, "weight_decay": config.latent_decay}
+        groups.append({"params": latent, "lr": config.latent_lr, **own})
         sgd_factors.append(factors[config.schedule])
     sgd = (ExactSGD if config.exact else torch.optim.SGD)(groups, lr=config.lr, momentum=config.momentum)
     optimizers, schedulers = [sgd], [LambdaLR(sgd, sgd_factors)]

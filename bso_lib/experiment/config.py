@@ -86,7 +86,8 @@ class RunConfig:
     batch_size      samples of a batch, of all processes together
     lr, momentum    SGD of the real-valued parameters
     real_schedule   factor on lr: "cosine" to 0 over the run, step by step, or "constant" (what the published code does)
-    latent_lr, ste_clip   SGD (same momentum) or Adam of the latent weights, or "bold"; whether Eq. 4 is cut to |w| <= 1
+    latent_lr, ste_clip   SGD or Adam of the latent weights, or "bold"; whether Eq. 4 is cut to |w| <= 1
+    latent_momentum, latent_decay   "ste" only: momentum (None: that of the others) and weight decay of SGD there
     gamma, beta1, beta2, eps   BSO (beta = beta1) and T-BSO
     schedule        factor on gamma and 1 - beta1, or on latent_lr: "constant", "cosine" (to 0 over the run),
                     "inverse-sqrt" (of the number of batches), "stepwise" (0.1 every step_epochs epochs, published code)
@@ -122,6 +123,8 @@ class RunConfig:
     momentum: float = 0.0
     real_schedule: str = "cosine"
     latent_lr: float = 0.1
+    latent_momentum: float | None = None
+    latent_decay: float = 0.0
     ste_clip: bool = True
     gamma: float = 5e-7
     beta1: float = 0.999
@@ -178,10 +181,17 @@ class RunConfig:
             self._require(name, ok, "must be a whole number, at least 0 and below 2^63")
         for name in ("ste_clip", "record_flips", "graphed"):
             self._require(name, isinstance(getattr(self, name), bool), "must be True or False")
-        for name in ("lr", "latent_lr", "gamma", "eps"):
+        for name in ("lr", "latent_lr", "latent_decay", "gamma", "eps"):
             self._require(name, self._number(name) >= 0, "must be a finite number, at least 0")
         for name in ("momentum", "beta1", "beta2", "mse_weight"):
             self._require(name, 0 <= self._number(name) < 1, "must be in [0, 1)")
+        if self.latent_momentum is not None:
+            self._require("latent_momentum", 0 <= self._number("latent_momentum") < 1, "must be None or in [0, 1)")
+        for name, other in {"latent_momentum": None, "latent_decay": 0}.items():
+            allowed = self.method == "ste" or getattr(self, name) == other
+            self._require(
+                name, allowed, f"must be {other!r} for method {self.method!r}: it is for SGD of latent weights"
+            )
         for name, paper in SWITCHES.items():
             allowed = self.method == "t-bso" or getattr(self, name) == paper
             self._require(name, allowed, f"must be {paper!r} for method {self.method!r}: it is a switch of T-BSO")

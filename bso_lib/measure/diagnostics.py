@@ -9,6 +9,7 @@ import pandas as pd
 import torch
 import torch.nn.functional as F
 
+from bso_lib.exact.convert import exact
 from bso_lib.experiment.flips import FlipRecord
 from bso_lib.experiment.result import RunResult
 from bso_lib.experiment.run import load_splits
@@ -100,7 +101,8 @@ def accuracy_with_batch_statistics(result: RunResult, batch_size: int = 500) -> 
     Where it exceeds ``result.accuracy``, the running statistics lag behind the weights.
     """
     _, test = load_splits(result.config)
-    model = result.load_model().train()
+    model = result.load_model()
+    model = (exact(model) if result.config.exact else model).train()
     correct = 0
     for images, labels in test.batches(batch_size):
         correct += int((predict(model, images, result.config.time_steps).argmax(1) == labels).sum())

@@ -6,12 +6,10 @@ from dataclasses import replace
 import pandas as pd
 import torch
 
-from bso_lib.experiment.build import build_model, flipping_layers
+from bso_lib.experiment.build import build_model, build_optimizers, flipping_layers
 from bso_lib.experiment.config import RunConfig
 from bso_lib.experiment.result import RunResult
 from bso_lib.measure.one_thread import one_thread
-from bso_lib.models import split_parameters
-from bso_lib.optim import BSO
 from bso_lib.training import train_batch
 
 
@@ -84,19 +82,16 @@ def compare_with_latent_sgd(config: RunConfig, split, batches: int) -> pd.DataFr
     |M - (-latent)| relative to the largest |M|.
     """
     shape = (split.num_classes, split.images.shape[1])
+    bso = replace(config, method="bso", gamma=0.0, momentum=0.0)
+    ste = replace(bso, method="ste", ste_clip=False, latent_lr=1 - config.beta1, latent_decay=1.0)
     torch.manual_seed(config.seed)
-    bso_net = build_model(replace(config, method="bso"), *shape).double().train()
-    latent_net = build_model(replace(config, method="ste", ste_clip=False), *shape).double().train()
+    bso_net, latent_net = (build_model(each, *shape).double().train() for each in (bso, ste))
     latent_net.load_state_dict(bso_net.state_dict())
-    binary, real = split_parameters(bso_net)
-    latent = list(flipping_layers(latent_net).values())
-    ids = {id(p) for p in latent}
+    binary, latent = (list(flipping_layers(net).values()) for net in (bso_net, latent_net))
     for p in latent:
         p.data.mul_(2.0**-400)
-    flips = BSO(binary, gamma=0.0, beta=config.beta1)
-    hidden = torch.optim.SGD(latent, lr=1 - config.beta1, weight_decay=1.0)
-    bso_side = [torch.optim.SGD(real, lr=config.lr), flips]
-    latent_side = [torch.optim.SGD([p for p in latent_net.parameters() if id(p) not in ids], lr=config.lr), hidden]
+    bso_side, latent_side = (build_optimizers(*pair, batches)[0] for pair in ((bso, bso_net), (ste, latent_net)))
+    flips = bso_side[-1]
     rows = []
     for batch, (images, labels) in enumerate(_batches(config, split, batches), 1):
         images = images.double()

@@ -27,6 +27,8 @@ FIELDS = {  # field: what is allowed, and bad values
     "lr": (_NUMBER, ("-0.1", "float('inf')", "float('nan')", "'0.1'", "None")),
     "momentum": (_UNIT, ("1.0", "-0.1", "'a'", "None")),
     "latent_lr": (_NUMBER, ("-1", "float('nan')", "'a'", "None")),
+    "latent_momentum": ("must be None", ("1.0", "-0.1", "'a'", "0.9")),  # 0.9: not for T-BSO
+    "latent_decay": ("must be", ("-1", "float('nan')", "None", "0.1")),
     "gamma": (_NUMBER, ("-1e-9", "float('nan')", "'5e-7'", "None", "True")),
     "beta1": (_UNIT, ("1.0", "-0.1", "'0.9'", "None")),
     "beta2": (_UNIT, ("1.0", "float('nan')", "None")),

@@ -6,13 +6,13 @@ import torch
 from bso_lib.exact.descent import ExactAdam, ExactSGD
 
 
-@pytest.mark.parametrize("momentum", [0.0, 0.9])
-def test_it_descends_as_torchs(momentum):
+@pytest.mark.parametrize(("momentum", "decay"), [(0.0, 0.0), (0.9, 0.0), (0.0, 0.25), (0.9, 0.25)])
+def test_it_descends_as_torchs(momentum, decay):
     start, gradients = torch.randn(200), torch.randn(30, 200)
     found = []
     for kind in (ExactSGD, torch.optim.SGD):
         p = torch.nn.Parameter(start.clone())
-        optimizer = kind([p], lr=0.05, momentum=momentum)
+        optimizer = kind([p], lr=0.05, momentum=momentum, weight_decay=decay)
         for gradient in gradients:
             p.grad = gradient.clone()
             optimizer.step()
@@ -20,7 +20,8 @@ def test_it_descends_as_torchs(momentum):
     torch.testing.assert_close(*found, rtol=1e-5, atol=1e-6)
     expected, buffer = start.numpy().copy(), 0 * start.numpy()
     for gradient in gradients.numpy():  # numpy fuses nothing either
-        buffer = torch.tensor(momentum).numpy() * buffer + gradient
+        decayed = gradient + torch.tensor(decay).numpy() * expected
+        buffer = torch.tensor(momentum).numpy() * buffer + decayed
         expected -= torch.tensor(0.05).numpy() * buffer
     assert torch.equal(found[0], torch.from_numpy(expected))
 
@@ -49,5 +50,5 @@ def test_an_optimizers_state_resumes():
     second = ExactSGD([p], lr=0.1, momentum=0.9)
     second.load_state_dict(first.state_dict())
     assert torch.equal(second.state[p]["momentum_buffer"], torch.ones(3))
-    with pytest.raises(TypeError, match="weight_decay"):
-        ExactSGD([p], lr=0.1, weight_decay=0.1)
+    with pytest.raises(TypeError, match="nesterov"):
+        ExactSGD([p], lr=0.1, nesterov=True)

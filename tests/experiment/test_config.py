@@ -27,6 +27,8 @@ WRONG = {
     "lr": [-0.1, float("inf")],
     "momentum": [1.0, -0.1],
     "latent_lr": [-1],
+    "latent_momentum": [1.0, -0.1, 0.5],  # 0.5: the default method is T-BSO
+    "latent_decay": [-1, 0.1],
     "gamma": [-1e-9, float("nan"), "5e-7"],
     "beta1": [1.0, -0.1],
     "beta2": [1.0],

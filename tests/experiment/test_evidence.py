@@ -121,6 +121,7 @@ def test_the_defaults_that_entries_leave_out_are_these():
         "method": "t-bso", "training": "online", "trace": "ottt", "dataset": "fashion-mini", "train_size": None,
         "evaluate_on": "test", "augment": (), "model": "vgg11", "width": 1.0, "batch_norm": "shared", "time_steps": 2,
         "epochs": 400, "batch_size": 128, "lr": 0.1, "momentum": 0.0, "real_schedule": "cosine", "latent_lr": 0.1,
+        "latent_momentum": None, "latent_decay": 0.0,
         "ste_clip": True, "gamma": 5e-7, "beta1": 0.999, "beta2": 0.99999, "eps": 1e-20, "schedule": "constant",
         "step_epochs": 50, "start": "grid", "eps_place": "inside", "sign_of_zero": "keep", "mse_weight": 0.0,
         "precision": "float32", "arithmetic": "float32", "packed": "no", "record_flips": True, "snapshot_every": 0,

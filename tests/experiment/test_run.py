@@ -275,9 +275,12 @@ def test_optimizers_follow_the_config():
     assert isinstance(optimizers(training="online")[0][1], TBSO)
     assert optimizers(training="online")[0][1].time_steps == 2
     assert optimizers(training="accumulated")[0][1].time_steps == 1
-    (sgd,), _ = optimizers(method="ste", latent_lr=7.0)
+    (sgd,), _ = optimizers(method="ste", latent_lr=7.0, momentum=0.5)
     assert [group["lr"] for group in sgd.param_groups] == [TINY.lr, 7.0]
     assert len(schedulers) == 2
+    assert [(group["momentum"], group["weight_decay"]) for group in sgd.param_groups] == [(0.5, 0), (0.5, 0)]
+    (sgd,), _ = optimizers(method="ste", momentum=0.5, latent_momentum=0.0, latent_decay=0.25)
+    assert [(group["momentum"], group["weight_decay"]) for group in sgd.param_groups] == [(0.5, 0), (0.0, 0.25)]
 
 
 def test_the_cosine_reaches_the_real_valued_parameters_and_ends_at_zero():

@@ -99,9 +99,13 @@ def test_flip_tables_by_hand():
     assert whole["flips_per_weight"] == pytest.approx(1.0)
 
 
-def test_batch_statistics_replace_running_ones(tmp_path, monkeypatch):
+@pytest.mark.parametrize("arithmetic", ["float32", "exact"])
+def test_batch_statistics_replace_running_ones(arithmetic, tmp_path, monkeypatch):
     monkeypatch.setenv("BSO_CACHE", str(tmp_path))
-    config = RunConfig(width=1 / 32, train_size=300, epochs=2, batch_size=50, batch_norm="per-step", device="cpu")
+    config = RunConfig(
+        width=1 / 32, train_size=500, epochs=3, batch_size=20, batch_norm="per-step", device="cpu", beta1=0.99,
+        arithmetic=arithmetic,
+    )  # fmt: skip
     result = run(config, progress=False)
     before = accuracy_with_batch_statistics(result)
     load = RunResult.load_model
