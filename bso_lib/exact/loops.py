@@ -10,6 +10,9 @@ _MOST_THREADS = numba.config.NUMBA_NUM_THREADS  # as many as cores: numba knows 
 ZERO = F32(0)
 parallel = numba.njit(parallel=True, cache=True, error_model="numpy")
 serial = numba.njit(cache=True, error_model="numpy")
+_asked = torch.get_num_threads()
+numba.set_num_threads(1)  # starts the threads, and tells OpenMP, and so PyTorch, to use one on each core
+torch.set_num_threads(_asked)
 
 
 @serial

@@ -1,5 +1,9 @@
 """The compiled passes and the plain ones: the same bits, for any shape, number of threads and extreme numbers."""
 
+import os
+import subprocess
+import sys
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -94,3 +98,16 @@ def test_matrices_are_views_of_images_whose_channels_lie_last():
     assert torch.equal(passes.like(x, rows), x)
     assert passes.matrix(rows) is rows
     assert torch.equal(passes.like(x, passes.matrix(x.contiguous())), x)
+
+
+def test_compiled_loops_leave_pytorch_its_threads():
+    """Numba starts as many threads as there are cores, and tells OpenMP so: PyTorch would use them from then on."""
+    pytest.importorskip("numba")
+    code = (
+        "import torch; from bso_lib.exact.loops import threads_of_torch; "
+        "print(torch.get_num_threads(), threads_of_torch(), torch.get_num_threads())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True
+    )
+    assert done.stdout.split() == ["1", "1", "1"], done.stderr
