@@ -14,7 +14,7 @@ RECIPES = dict(re.findall(r"^## (.+?)\n(.*?)(?=^## |\Z)", (ROOT / "docs" / "cont
 ENDS = {  # what the recipe's last commands print
     "An optimizer": r"slow-bso, online: \d+\.\d\d % accuracy, fashion-mini \(200 images\)",
     "A data set": r"stripes: 200 training and 50 test images in .*\n.*t-bso, online: \d+\.\d\d % accuracy, stripes",
-    "A notebook": r"notebooks/16-mine.ipynb: done\n(.*\n)*\d+ passed",
+    "A notebook": r"notebooks/17-mine.ipynb: done\n(.*\n)*\d+ passed",
     "A claim": r"^holds\nsupported here \(reduced scale\)\n\+1.60 points \[",
 }
 

@@ -238,7 +238,7 @@ def test_the_paper_profile_has_the_published_hyperparameters():
             assert own["beta1"] == pytest.approx(1 - float(row["one_minus_beta1"]))
             assert pd.isna(row["epochs"]) or settings["epochs"] == int(row["epochs"])
             checked += 1
-    assert checked == 11
+    assert checked == 13
     swept = profile["06-how-sensitive"]
     table3, table4 = (pd.read_csv(PUBLISHED / f"{name}.csv") for name in ("table3", "table4"))
     assert set(table3["gamma"]) <= set(swept["gammas"])
