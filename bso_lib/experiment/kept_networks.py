@@ -2,7 +2,8 @@
 
 <key>.safetensors is the network a run ended with, <key>-0003.safetensors the one after epoch 3. Tensors are named as in
 the model's state_dict. Those whose values are all -1 or +1 are bits, as in :mod:`bso_lib.deploy.network_file`; under
-"signs" the header tells their shapes. The run's entry holds each file's SHA-256.
+"signs" the header tells their shapes. Of latent weights, of which an answer depends on the signs alone, these are kept;
+all of them where snapshots show how they move. The run's entry holds each file's SHA-256.
 """
 
 import hashlib
@@ -17,6 +18,7 @@ from bso_lib.data.stored import write_atomically
 from bso_lib.experiment.config import RunConfig
 from bso_lib.experiment.evidence import DamagedEvidence, add_network, evidence_key, folder, network_digests
 from bso_lib.fast.bits import expand_signs, pack_signs
+from bso_lib.layers import ste_sign
 
 
 def file_name(config: RunConfig, epoch: int | None) -> str:
@@ -24,8 +26,9 @@ def file_name(config: RunConfig, epoch: int | None) -> str:
     return evidence_key(config) + ("" if epoch is None else f"-{epoch:04d}") + ".safetensors"
 
 
-def keep_network(config: RunConfig, epoch: int | None, weights: dict[str, torch.Tensor]):
-    """Keep ``weights`` beside the evidence of ``config``, which must be kept already."""
+def keep_network(config: RunConfig, epoch: int | None, weights: dict[str, torch.Tensor], signs_of=()):
+    """Keep ``weights`` beside the evidence of ``config``, which must be kept already; of ``signs_of`` the signs."""
+    weights = weights | {name: ste_sign(weights[name], False) for name in signs_of}
     signs = {n: list(w.shape) for n, w in weights.items() if w.dtype == torch.float32 and bool((w.abs() == 1).all())}
     tensors = {n: pack_signs(w.flatten()) if n in signs else w.contiguous() for n, w in weights.items()}
     content = save(tensors, {"signs": json.dumps(signs, sort_keys=True)})  # in one order, whichever they were read in

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from bso_lib.experiment.build import build_model
+from bso_lib.experiment.build import build_model, flipping_layers
 from bso_lib.experiment.config import RunConfig
 from bso_lib.experiment.flips import FlipRecord
 from bso_lib.experiment.job import MOMENTUM_FILE, WEIGHTS_FILE, snapshot_name
@@ -53,29 +53,32 @@ class RunResult:
         """Return the trained network, or the one after ``epoch`` (0: before training), on the CPU, in evaluation mode.
 
         In plain layers; ``exact(model)`` of one trained in exact arithmetic answers to the bit as it was scored.
-        Of a run read from the evidence it is the network kept there (:mod:`bso_lib.experiment.kept_networks`); where
-        none is, the run is computed, which is said on stderr. With BSO_KEEP_EVIDENCE=1 what was computed is kept.
+        Of a run read from the evidence it is the network kept there (:mod:`bso_lib.experiment.kept_networks`), with
+        the signs of its latent weights unless there are snapshots; where none is, the run is computed, which is said on
+        stderr. With BSO_KEEP_EVIDENCE=1 what was computed is kept.
         Raises ValueError for an epoch that ``RunConfig.snapshot_every`` did not keep, and for a damaged file.
         """
         epoch = None if epoch == self.config.epochs else epoch  # what a run ended with is kept once
         model = build_model(self.config, self.provenance["num_classes"], self.provenance["in_channels"])
-        model.load_state_dict(self._weights(epoch))
+        model.load_state_dict(self._weights(epoch, model))
         return model.eval()
 
-    def _weights(self, epoch):
+    def _weights(self, epoch, model):
         # These modules know of results: they are imported when needed.
         from bso_lib.experiment.evidence import keeping
         from bso_lib.experiment.kept_networks import keep_network, kept_network
 
         if self.folder is None:
             kept = kept_network(self.config, epoch)
-            return self._recomputed()._weights(epoch) if kept is None else kept
+            return self._recomputed()._weights(epoch, model) if kept is None else kept
         path = self.folder / (WEIGHTS_FILE if epoch is None else snapshot_name(epoch))
         if not path.exists():
             raise ValueError(f"no weights of epoch {epoch!r}: the run has snapshot_every={self.config.snapshot_every}")
         weights = tensors(self.folder, path.name)
         if keeping():
-            keep_network(self.config, epoch, weights)
+            flipping = {id(w) for w in flipping_layers(model).values()}
+            names = [name for name, p in model.named_parameters() if id(p) in flipping]
+            keep_network(self.config, epoch, weights, signs_of=() if self.config.snapshot_every else names)
         return weights
 
     def _recomputed(self):

@@ -7,10 +7,12 @@ import pytest
 import torch
 
 from bso_lib.experiment import run as experiments
+from bso_lib.experiment.build import flipping_layers
 from bso_lib.experiment.config import RunConfig
 from bso_lib.experiment.evidence import DamagedEvidence, evidence_key, find
 from bso_lib.experiment.kept_networks import keep_network
 from bso_lib.experiment.run import run
+from bso_lib.training import predict
 
 TINY = RunConfig(
     train_size=100, width=1 / 16, batch_norm="per-step", time_steps=2, epochs=1, batch_size=50, arithmetic="exact",
@@ -51,6 +53,19 @@ def test_a_network_that_was_opened_is_kept_and_read(method, folder, monkeypatch)
         assert_same(read, model)
     bits, whole = (folder / names[-1]).stat().st_size, (computed.folder / "weights.safetensors").stat().st_size
     assert bits < whole / 5 if method == "t-bso" else bits > whole / 2
+
+
+def test_of_latent_weights_the_signs_are_kept_where_no_snapshot_shows_them_move(folder, monkeypatch):
+    config = replace(TINY, method="ste", snapshot_every=0)
+    whole = run(config, progress=False).load_model()
+    monkeypatch.delenv("BSO_KEEP_EVIDENCE")
+    kept = run(config).load_model()
+    images = torch.randn(20, 1, 28, 28)
+    assert torch.equal(predict(kept, images, 2), predict(whole, images, 2))
+    latent, signs = flipping_layers(whole), flipping_layers(kept)
+    for number in latent:
+        assert torch.equal(signs[number], torch.where(latent[number] >= 0, 1.0, -1.0))
+    assert next(folder.glob("*.safetensors")).stat().st_size < 0.5 * 4 * sum(p.numel() for p in whole.parameters())
 
 
 def test_keeping_twice_changes_no_byte_and_an_epoch_without_weights_is_refused(folder):
