@@ -74,6 +74,7 @@ def compare_scales(config: RunConfig, split, scales, batches: int, clip: bool = 
     return pd.DataFrame(rows)
 
 
+@one_thread()
 def compare_with_latent_sgd(config: RunConfig, split, batches: int) -> pd.DataFrame:
     """Train with BSO at gamma = 0 and with SGD on latent weights, weight decay 1, learning rate 1 - beta1; in float64.
 
