@@ -101,7 +101,9 @@ def assemble(target: Path):
         nbformat.write(numbered(nbformat.read(path, as_version=4), path.stem.split("-")[0]), copy)
     # What notebook 99 links to, run by run; html_extra_path puts it beside the notebooks' pages.
     runs = Path("notebooks", "evidence", "runs")
-    shutil.copytree(ROOT / runs, target / "extra" / runs, ignore=shutil.ignore_patterns(".*", "*.safetensors"))
+    shutil.copytree(
+        ROOT / runs, target / "extra" / runs, ignore=shutil.ignore_patterns(".*", "*.safetensors", "vouched.json")
+    )
     for name, text in files.items():
         (target / "extra" / "moving").mkdir(parents=True, exist_ok=True)
         (target / "extra" / "moving" / name).write_text(text, encoding="utf-8")
