@@ -101,9 +101,9 @@ def assemble(target: Path):
         nbformat.write(numbered(nbformat.read(path, as_version=4), path.stem.split("-")[0]), copy)
     # What notebook 99 links to, run by run; html_extra_path puts it beside the notebooks' pages.
     runs = Path("notebooks", "evidence", "runs")
-    shutil.copytree(
-        ROOT / runs, target / "extra" / runs, ignore=shutil.ignore_patterns(".*", "*.safetensors", "vouched.json")
-    )
+    (target / "extra" / runs).mkdir(parents=True)
+    for path in (ROOT / runs).glob("[!.]*.jsonl"):
+        shutil.copy(path, target / "extra" / runs)
     for name, text in files.items():
         (target / "extra" / "moving").mkdir(parents=True, exist_ok=True)
         (target / "extra" / "moving" / name).write_text(text, encoding="utf-8")
