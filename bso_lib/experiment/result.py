@@ -1,6 +1,7 @@
 """What a finished run leaves: its history, flips, provenance, the checksum of its weights, and its network."""
 
 import hashlib
+import math
 import sys
 import warnings
 from dataclasses import dataclass
@@ -37,6 +38,11 @@ class RunResult:
     def accuracy(self) -> float:
         """Accuracy in percent after the last epoch (not the best one: that would select on the test set)."""
         return float(self.history["accuracy"].iloc[-1])
+
+    @property
+    def cpu_seconds(self) -> float:
+        """Seconds that it took a CPU; infinite where a GPU computed it, which tells nothing of a CPU."""
+        return math.inf if "gpu" in self.provenance["machine"] else self.provenance["seconds"]
 
     @property
     def checksum(self) -> str:

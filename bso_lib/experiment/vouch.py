@@ -57,9 +57,10 @@ def phases(config: RunConfig) -> list[RunConfig]:
 def draw(kept: list[RunResult], lot: str, sample: int, budget: float) -> list[RunResult]:
     """Return up to ``sample`` exact runs of ``kept``, in the order that ``lot`` draws, of ``budget`` seconds in all.
 
-    A run costs what its entry says, and what those of its phases say; one that does not fit any more is left out.
+    A run costs what its entry says, and what those of its phases say; one that does not fit any more is left out, and
+    so is one of a GPU, whose seconds are none of a CPU.
     """
-    seconds = {evidence_key(result.config): result.provenance["seconds"] for result in kept}
+    seconds = {evidence_key(result.config): result.cpu_seconds for result in kept}
     costs = {
         key: sum(seconds.get(evidence_key(phase), math.inf) for phase in phases(result.config))
         for key, result in zip(seconds, kept, strict=True)
@@ -67,7 +68,7 @@ def draw(kept: list[RunResult], lot: str, sample: int, budget: float) -> list[Ru
     }
     drawn, left = [], budget
     for key in sorted(costs, key=lambda key: hashlib.sha256(f"{lot} {key}".encode()).hexdigest()):
-        if len(drawn) < sample and costs[key] <= left:
+        if len(drawn) < sample and costs[key] <= left and math.isfinite(costs[key]):
             drawn.append(key)
             left -= costs[key]
     by_key = dict(zip(seconds, kept, strict=True))

@@ -59,9 +59,10 @@ def run_all(
     """Return the results of all ``configs``, each key's in order, of one origin: the evidence, or this machine.
 
     ``recompute``: 0; or a number, of each key's first configs, that are also computed here (unless that took above
-    SHORT seconds) and compared with the evidence; or "all": computed here are all, and those results are returned. So
-    they are where the evidence lacks one of them, but with BSO_KEEP_EVIDENCE=1, which adds what it lacks. What was
-    computed and compared is printed in one line. Said before, on stderr: what is cached and what the rest will take.
+    SHORT seconds, or a GPU) and compared with the evidence; or "all": computed here are all, and those results are
+    returned. So they are where the evidence lacks one of them, but with BSO_KEEP_EVIDENCE=1, which adds what it lacks.
+    What was computed and compared is printed in one line. Said before, on stderr: what is cached and what the rest will
+    take.
     With BSO_EXECUTOR in the environment those that are missing are computed as jobs, see :mod:`bso_lib.sweep.cluster`.
 
     Raises :class:`DiffersFromEvidence`, ValueError for another ``recompute``.
@@ -75,7 +76,7 @@ def run_all(
     kept = {} if recompute == "all" and keeping() else {c: r for c in every if (r := find(c)) is not None}
     shown = recompute != "all" and len(kept) == len(set(every))
     if shown:
-        first = [c for group in configs.values() for c in group[:recompute] if kept[c].provenance["seconds"] <= SHORT]
+        first = [c for group in configs.values() for c in group[:recompute] if kept[c].cpu_seconds <= SHORT]
         computed = _compute(first)
     else:
         if kept and recompute != "all":

@@ -14,7 +14,7 @@ finished run is written at once, and rows that are there are not computed again.
 import argparse
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import FIRST_COMPLETED, wait
 from dataclasses import replace
 from pathlib import Path
@@ -22,10 +22,13 @@ from typing import NamedTuple
 
 import pandas as pd
 
+from bso_lib.data import DatasetMissing
+from bso_lib.data.images import AUGMENTATIONS
 from bso_lib.data.refusals import stoppable
 from bso_lib.data.stored import write_atomically
-from bso_lib.experiment.config import ARITHMETICS, RunConfig
+from bso_lib.experiment.config import ARITHMETICS, SCHEDULES, RunConfig
 from bso_lib.experiment.run import run
+from bso_lib.models import BATCH_NORMS
 from bso_lib.sweep.comparison import METHODS, method_config
 from bso_lib.sweep.pool import single_threads
 
@@ -58,7 +61,10 @@ SEARCH = {  # by method; what matters most comes first
     "bold": (Coordinate("latent_lr", 1e4, 10.0), _LR),
 }
 SETTINGS = ("lr", "latent_lr", "gamma", "beta1", "beta2")  # what is searched
-_SAME = ("dataset", "width", "time_steps", "epochs", "train_size", "batch_size", "arithmetic", "seed")
+_SAME = (
+    "dataset", "width", "time_steps", "epochs", "train_size", "batch_size", "batch_norm", "schedule", "augment",
+    "arithmetic", "seed",
+)  # fmt: skip
 _ORIGIN = ("seconds", "device", "torch", "python")
 COLUMNS = ("method", "stage", "coordinate", *SETTINGS, "validation_accuracy", *_SAME, *_ORIGIN)
 
@@ -128,6 +134,28 @@ def tune(base: RunConfig, out: Path, labels=tuple(METHODS), processes: int = 1, 
                     print(f"{name[0]} {name[1]}: {rows[name]['validation_accuracy']:.1f} %", file=sys.stderr)
 
 
+def read_candidates(path: str | Path) -> pd.DataFrame:
+    """Return the table of :func:`tune` in the csv ``path``; raises FileNotFoundError, which says what makes it."""
+    try:
+        return pd.read_csv(path)
+    except FileNotFoundError:
+        makes = "make tune makes the notebooks' own, make reproduce PROFILE=paper those of the paper's scale"
+        raise FileNotFoundError(f"{path}: no such table of candidates; {makes}") from None
+
+
+def tuned_settings(table: pd.DataFrame, labels: Iterable[str], overrides: Mapping[str, Mapping]) -> dict[str, dict]:
+    """Return the settings of each of ``labels``: those of its best candidate, replaced by its ``overrides``.
+
+    Where these say all that is searched, as those of the paper do, no candidate is needed.
+    """
+    found = {}
+    for label in labels:
+        own = overrides.get(label, {})
+        given = all(c.name in own for c in SEARCH[METHODS[label]["method"]])
+        found[label] = {**({} if given else best_settings(table, label)), **own}
+    return found
+
+
 def best_settings(table: pd.DataFrame, label: str) -> dict[str, float]:
     """Return the settings of the best candidate of ``label`` in a table of :func:`tune`; the first of equals.
 
@@ -152,6 +180,12 @@ def _digits(value):
     return float(f"{value:.12g}")
 
 
+def _told(config, name):
+    """Return the field ``name`` of ``config`` as a csv has it."""
+    value = getattr(config, name)
+    return " ".join(value) or None if name == "augment" else value
+
+
 def _named(label, trial):
     return dict(zip((c.name for c in SEARCH[METHODS[label]["method"]]), trial.settings, strict=True))
 
@@ -163,7 +197,7 @@ def _trials_of(label, rows):
 
 def _compute(config):
     """Return the row of a run, without its place in the search."""
-    row = {name: getattr(config, name) for name in _SAME} | {"validation_accuracy": float("nan")}
+    row = {name: _told(config, name) for name in _SAME} | {"validation_accuracy": float("nan")}
     try:
         result = run(config, progress=False, recompute=True)
     except ArithmeticError:
@@ -190,7 +224,7 @@ def _rows_of(out, base):
         return {}
     table = pd.read_csv(out)
     for name in _SAME:
-        wanted = getattr(base, name)
+        wanted = _told(base, name)
         found = {None if pd.isna(value) else value for value in table[name]} if name in table else {"nothing"}
         if len(table) and found != {wanted}:
             raise ValueError(f"{out} has {name} {found.pop()!r}, asked is {wanted!r}: give another file or delete it")
@@ -218,6 +252,9 @@ def main():
     parser.add_argument("--epochs", type=int, default=5)
     parser.add_argument("--train-size", type=int, help="images to train on, class-balanced (default: all)")
     parser.add_argument("--batch-size", type=int, default=128)
+    parser.add_argument("--batch-norm", choices=BATCH_NORMS, default="per-step", help="default: per-step")
+    parser.add_argument("--schedule", choices=SCHEDULES, default="cosine", help="default: cosine")
+    parser.add_argument("--augment", nargs="*", choices=AUGMENTATIONS, default=(), help="default: nothing")
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=tuple(METHODS), metavar="METHOD",
                         help=f"any of {', '.join(repr(label) for label in METHODS)} (default: all)")  # fmt: skip
     parser.add_argument("--seed", type=int, default=100, help="not one of the seeds that are reported")
@@ -227,12 +264,12 @@ def main():
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("terminated; the same command goes on from here"))
     base = RunConfig(
         dataset=a.dataset, width=a.width, time_steps=a.time_steps, epochs=a.epochs, train_size=a.train_size,
-        batch_size=a.batch_size, seed=a.seed, batch_norm="per-step", schedule="cosine", arithmetic=a.arithmetic,
-        device="cpu" if a.arithmetic == "exact" else "auto",
+        batch_size=a.batch_size, seed=a.seed, batch_norm=a.batch_norm, schedule=a.schedule, augment=tuple(a.augment),
+        arithmetic=a.arithmetic, device="cpu" if a.arithmetic == "exact" else "auto",
     )  # fmt: skip
     try:
         table = tune(base, a.out, a.methods, a.processes)
-    except ValueError as error:
+    except (ValueError, DatasetMissing) as error:
         sys.exit(f"bso_lib.sweep.tuning: {error}")
     for label in a.methods:
         edge = ", ".join(at_the_edge(table, label))

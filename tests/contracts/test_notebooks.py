@@ -187,6 +187,20 @@ def test_a_failing_notebook_is_named_with_cell_and_error_and_leaves_nothing_half
     assert outputs[1].data["text/plain"] == "'quick'"
 
 
+def test_the_paper_profile_tunes_first_what_the_paper_leaves_open(runner):
+    told = subprocess.run(
+        ["make", "--no-print-directory", "--dry-run", "PROFILE=paper", "reproduce"], cwd=ROOT, capture_output=True,
+        text=True, check=True,
+    ).stdout  # fmt: skip
+    settings = runner.read_profile(ROOT / "notebooks" / "profiles" / "paper.yaml")
+    tuned = {name: values for name, values in settings.items() if "tuning" in values}
+    assert {values["dataset"] for values in tuned.values()} == {"cifar10", "speech-commands", "dvs-cifar10"}
+    for name, values in tuned.items():
+        assert values["tuning"] == f"../build/paper/tuning/{values['dataset']}.csv"
+        asked = told.index(f"tuning --out build/paper/tuning/.{values['dataset']}.csv --dataset {values['dataset']} ")
+        assert asked < told.index(f"notebooks/run.py {name} --profile paper")
+
+
 def test_a_notebook_that_does_not_exist_is_refused():
     command = [sys.executable, str(ROOT / "notebooks" / "run.py"), "77-x", "--profile", "quick"]
     done = subprocess.run(command, capture_output=True, text=True)

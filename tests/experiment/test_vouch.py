@@ -103,6 +103,8 @@ def test_the_draw_follows_the_commit_and_keeps_to_its_budget(kept):
     alone = [result for result in slow if evidence_key(result.config) == evidence_key(SECOND)]
     assert len(alone) == 1
     assert vouch.draw(alone, "a", 9, 100) == []  # nobody knows what its first phase takes
+    of_gpu = [replace(r, provenance=r.provenance | {"machine": {"gpu": "a GPU"}}) for r in slow]
+    assert vouch.draw(of_gpu, "a", 9, float("inf")) == []  # nor what a CPU takes for what a GPU computed
 
 
 def test_nothing_to_vouch_for_passes(tmp_path, monkeypatch, capsys):

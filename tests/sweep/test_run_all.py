@@ -90,8 +90,9 @@ def test_float32_runs_that_differ_are_counted(kept, capsys, monkeypatch):
     assert capsys.readouterr().out == "2 of 2 runs computed here, 1 equal to the last digit\n"
 
 
-def test_long_runs_are_not_computed_only_to_be_compared(kept, capsys):
-    alter(CONFIGS["bso"][0], seconds=comparison.SHORT + 1)
+@pytest.mark.parametrize("told", [{"seconds": comparison.SHORT + 1}, {"machine": {"gpu": "a GPU"}}])
+def test_long_runs_and_those_of_a_gpu_are_not_computed_only_to_be_compared(told, kept, capsys):
+    alter(CONFIGS["bso"][0], **told)
     run_all(CONFIGS, 1)
     assert capsys.readouterr().out == "1 of 6 runs computed here, 1 equal to the last digit\n"
 

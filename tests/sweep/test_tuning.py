@@ -25,8 +25,10 @@ from bso_lib.sweep.tuning import (
     Coordinate,
     at_the_edge,
     best_settings,
+    read_candidates,
     trials,
     tune,
+    tuned_settings,
 )
 
 TABLES = sorted((Path(__file__).parents[2] / "notebooks" / "tuning").glob("*.csv"))
@@ -137,6 +139,42 @@ def test_best_settings_takes_the_best_that_did_not_diverge():
     assert at_the_edge(table, "BSO") == ["gamma", "beta1"]
     with pytest.raises(ValueError, match=r"no tuned settings for 'T-BSO'.*make tune"):
         best_settings(table, "T-BSO")
+
+
+def test_settings_that_are_given_need_no_candidates():
+    table = pd.DataFrame({"method": ["STE + OTTT"], "latent_lr": [10.0], "lr": [0.1], "validation_accuracy": [80.0]})
+    paper = {"lr": 0.2, "gamma": 5e-7, "beta1": 0.999}
+    found = tuned_settings(table, ["STE + OTTT", "BSO"], {"BSO": paper, "STE + OTTT": {"lr": 0.3}})
+    assert found == {"STE + OTTT": {"latent_lr": 10.0, "lr": 0.3}, "BSO": paper}
+    with pytest.raises(ValueError, match="no tuned settings for 'BSO'"):
+        tuned_settings(table, ["BSO"], {"BSO": {"lr": 0.2, "gamma": 5e-7}})
+
+
+def test_a_table_that_is_not_there_says_what_makes_it(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"none.csv: no such table of candidates; make tune .* PROFILE=paper"):
+        read_candidates(tmp_path / "none.csv")
+
+
+def test_the_paper_profile_searches_what_the_paper_leaves_open_at_its_scale(monkeypatch, tmp_path, capsys):
+    asked = {}
+    monkeypatch.setattr(tuning, "tune", lambda base, out, *_: asked.setdefault(out, base) and pd.read_csv(TABLES[-1]))
+    options = "--dataset cifar10 --width 1 --epochs 40 --batch-norm shared --schedule constant --arithmetic float32"
+    command = ["tuning", "--out", str(tmp_path / "t.csv"), *options.split(), "--augment", "crop", "flip"]
+    monkeypatch.setattr("sys.argv", [*command, "--methods", "STE + OTTT"])
+    tuning.main()
+    (base,) = asked.values()
+    assert (base.width, base.batch_norm, base.schedule, base.augment) == (1.0, "shared", "constant", ("crop", "flip"))
+    assert (base.arithmetic, base.device) == ("float32", "auto")
+    assert capsys.readouterr().out.startswith("STE + OTTT: {")
+
+
+def test_a_data_set_that_is_not_there_is_one_line(tmp_path, monkeypatch):
+    monkeypatch.setenv("BSO_DATA", str(tmp_path))
+    command = [sys.executable, "-m", "bso_lib.sweep.tuning", "--out", tmp_path / "t.csv", "--dataset", "cifar10"]
+    done = subprocess.run([*command, "--methods", "STE + OTTT"], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr.startswith("bso_lib.sweep.tuning: cifar10 not found")
+    assert done.stderr.count("\n") == 1
 
 
 class Now:
