@@ -16,8 +16,8 @@ from bso_lib.optim import BSO, flip_, momentum_
 class RandomThreshold(BSO):
     """The optimizer above; options and refusals as :class:`bso_lib.optim.BSO`'s, ``seed``: of the thresholds."""
 
-    def __init__(self, params, gamma=5e-7, beta=0.999, *, seed=0):
-        super().__init__(params, gamma, beta)
+    def __init__(self, params, gamma=5e-7, beta=0.999, *, seed=0, exact=False):
+        super().__init__(params, gamma, beta, exact=exact)
         self.generator = torch.Generator().manual_seed(seed)
 
     @torch.no_grad()

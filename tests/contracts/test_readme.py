@@ -67,8 +67,11 @@ def test_what_is_said_of_a_gpu_is_in_its_report():
     )
     assert f"{graphed:.1f} ms instead of {plain:.1f} on an H200" in README
     exact = float(re.search(r"the step in exact arithmetic: .*?, ([\d.]+) times the float32 step", report)[1])
-    assert exact == pytest.approx(7, abs=0.5)
-    assert "seven times\n  a float32 step" in README
+    assert exact == pytest.approx(8, abs=0.5)
+    assert "eight times a float32 step" in README
+    same = re.search(r"exact arithmetic, the same bits: SHA-256 (\w{64}) on both", report)
+    assert "H200\n  gives the same bits" in README
+    assert same[1] in README
 
 
 def test_what_is_said_of_exact_arithmetic_is_in_its_benchmark():
