@@ -140,8 +140,9 @@ $(FIGURES)/$(1)-$(2).png: $(BUILD)/$(1).ipynb
 endef
 $(foreach notebook,$(NOTEBOOKS),$(foreach figure,$(FIGURES_$(notebook)),$(eval $(call figure_rule,$(notebook),$(figure)))))
 
-# 12a takes the time of steps, which wants the machine to itself; 99 reads what the others recorded.
-notebooks: $(addprefix refresh/,$(filter-out 12a-fast,$(EXPERIMENTS))) ## run the committed notebooks on their evidence and store the outputs in them
+# The longest begin. 12a takes the time of steps, which wants the machine to itself; 99 reads what the others recorded.
+LONG := 14-same-digits 15-regret-rates 12b-small 03-memory
+notebooks: $(addprefix refresh/,$(LONG) $(filter-out $(LONG) 12a-fast,$(EXPERIMENTS))) ## run the committed notebooks on their evidence and store the outputs in them
 	@set -e; for name in 12a-fast 99-ledger; do $(RUN) notebooks/run.py $$name --refresh; done
 
 refresh/%: $(STAMP)

@@ -70,13 +70,13 @@ def _meetings(layer, inputs, weight):
         return int((inputs.sum(0) * weight.sum(0)).sum())
     filters = weight.unflatten(0, (layer.groups, -1)).sum(1).flatten(0, 1)  # (C, kH, kW): met by one input at a tap
     (high, wide), (down, right), (dh, dw) = layer.padding, layer.stride, layer.dilation
-    padded, met = F.pad(inputs, (wide, wide, high, high)), 0
-    rows = padded.shape[2] - dh * (filters.shape[1] - 1)  # where a filter's first row can lie, before the stride
-    columns = padded.shape[3] - dw * (filters.shape[2] - 1)
+    padded, met = F.pad(inputs.sum(0), (wide, wide, high, high)), 0  # how many samples have a True there
+    rows = padded.shape[1] - dh * (filters.shape[1] - 1)  # where a filter's first row can lie, before the stride
+    columns = padded.shape[2] - dw * (filters.shape[2] - 1)
     for i in range(filters.shape[1]):
         for j in range(filters.shape[2]):
-            seen = padded[:, :, dh * i : dh * i + rows : down, dw * j : dw * j + columns : right]
-            met = met + (seen.sum((0, 2, 3)) * filters[:, i, j]).sum()
+            seen = padded[:, dh * i : dh * i + rows : down, dw * j : dw * j + columns : right]
+            met = met + (seen.sum((1, 2)) * filters[:, i, j]).sum()
     return int(met)
 
 
