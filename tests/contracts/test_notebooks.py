@@ -117,11 +117,13 @@ def test_profiles_set_only_parameters_that_exist(profile, runner):
 def test_a_dry_run_sets_only_parameters_that_exist_and_comes_last(runner, monkeypatch):
     monkeypatch.setenv("DRY_RUN", "1")
     settings = yaml.safe_load((ROOT / "notebooks" / "profiles" / "dry-run.yaml").read_text())
+    of_every = settings.pop("every")
     assert set(settings) <= set(NAMES)
     for name in NAMES:
         values = runner.profile_parameters(name, "paper")
         assert values["profile"] == "paper"
         assert values | settings.get(name, {}) == values
+        assert {key: values.get(key, value) for key, value in of_every.items()} == of_every
 
 
 def test_a_profile_key_that_does_not_exist_is_refused(runner, tmp_path, monkeypatch):
