@@ -12,7 +12,7 @@ import torch
 import torchvision
 from make_fashion_mini import FILES, PER_CLASS, SHA256, choose, content_checksum, read_idx
 
-from bso_lib.data import DATASETS, FACTS, DatasetMissing, data_root, load_dataset, random_splits
+from bso_lib.data import DATASETS, FACTS, DatasetMissing, data_root, load_dataset, made_alike, random_splits
 from bso_lib.data.images import augment_batch, load_fashion_mini, make_splits
 
 
@@ -261,5 +261,7 @@ def test_shares_are_cut_from_the_very_batches_of_one_process():
 
 def test_a_made_set_with_other_bytes_is_told(monkeypatch, tmp_path):
     monkeypatch.setattr("bso_lib.data.load_spoken_mini", lambda root: (random_split(), random_split()))
+    assert not made_alike("spoken-mini", tmp_path)
+    assert made_alike("fashion-mini", tmp_path)
     with pytest.warns(UserWarning, match="spoken-mini came out with other bytes"):
         load_dataset("spoken-mini", tmp_path)

@@ -107,6 +107,15 @@ def test_the_draw_follows_the_commit_and_keeps_to_its_budget(kept):
     assert vouch.draw(of_gpu, "a", 9, float("inf")) == []  # nor what a CPU takes for what a GPU computed
 
 
+def test_runs_on_a_set_that_came_out_otherwise_are_told_and_left_out(kept, monkeypatch, capsys):
+    monkeypatch.setattr(vouch, "made_alike", lambda name: name != "fashion-mini")
+    assert vouched(monkeypatch, "--sample", "2", "--budget", "600") == 0
+    out = capsys.readouterr().out
+    assert out.count("not computed: fashion-mini has other bytes on this machine") == 2
+    assert "0 computed again" in out
+    assert record(kept) == {}
+
+
 def test_nothing_to_vouch_for_passes(tmp_path, monkeypatch, capsys):
     for folder in ("", str(tmp_path / "none")):
         monkeypatch.setenv("BSO_EVIDENCE", folder)

@@ -71,6 +71,13 @@ def test_a_run_that_differs_is_named(kept):
         assert "\n" not in str(told.value)
 
 
+def test_a_run_on_a_set_that_came_out_otherwise_is_counted(kept, capsys, monkeypatch):
+    alter(CONFIGS["bso"][0])
+    monkeypatch.setattr(comparison, "made_alike", lambda name: False)
+    assert run_all(CONFIGS, 1)["bso"][0].accuracy == 99.0
+    assert capsys.readouterr().out == "2 of 6 runs computed here, 1 equal to the last digit\n"
+
+
 def test_a_forged_entry_stops_it(kept):
     path = kept / "fashion-mini-bso.jsonl"
     path.write_text(path.read_text().replace('"accuracy":[', '"accuracy":[1', 1))
