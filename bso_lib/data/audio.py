@@ -36,12 +36,14 @@ def one_second(wave: np.ndarray) -> np.ndarray:
 def mel_decibels(waves: np.ndarray) -> np.ndarray:
     """Return the mel spectrograms (N, 64 bands, 101 frames) of ``waves`` (N, 16000), in dB below each clip's maximum.
 
+    In float64: sums of float32 depend on the processor's kernels by enough to change a picture's bytes.
     Low frequencies come first. Values reach from -80 to 0; a clip of pure silence is 0 everywhere.
     """
     import librosa  # takes seconds to import, and image sets do not need it
 
     power = librosa.feature.melspectrogram(
-        y=waves, sr=SAMPLE_RATE, n_fft=512, win_length=WINDOW, hop_length=HOP, n_mels=MEL_BANDS, fmin=LOWEST
+        y=np.asarray(waves, np.float64), sr=SAMPLE_RATE, n_fft=512, win_length=WINDOW, hop_length=HOP, n_mels=MEL_BANDS,
+        fmin=LOWEST, dtype=np.float64,
     )
     return np.stack([librosa.power_to_db(clip, ref=np.max, top_db=RANGE) for clip in power])
 
