@@ -64,9 +64,9 @@ def made_alike(name: str, root=None) -> bool:
 
     Only a set that is made on first use, with real numbers, can have others: then no run on it can be compared.
     """
-    if name == "fashion-events":
-        return _checksum(load_fashion_events(data_root(root), frames=10)) == MADE[name]
-    return name != "spoken-mini" or _checksum(load_spoken_mini(data_root(root))) == MADE[name]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # whoever asks tells it
+        return name not in MADE or _checksum(load_dataset(name, root)) == MADE[name]
 
 
 def _checksum(splits):

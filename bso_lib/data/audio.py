@@ -41,9 +41,9 @@ def mel_decibels(waves: np.ndarray) -> np.ndarray:
     """
     import librosa  # takes seconds to import, and image sets do not need it
 
+    bands = {"n_mels": MEL_BANDS, "fmin": LOWEST, "dtype": np.float64}
     power = librosa.feature.melspectrogram(
-        y=np.asarray(waves, np.float64), sr=SAMPLE_RATE, n_fft=512, win_length=WINDOW, hop_length=HOP, n_mels=MEL_BANDS,
-        fmin=LOWEST, dtype=np.float64,
+        y=np.asarray(waves, np.float64), sr=SAMPLE_RATE, n_fft=512, win_length=WINDOW, hop_length=HOP, **bands
     )
     return np.stack([librosa.power_to_db(clip, ref=np.max, top_db=RANGE) for clip in power])
 

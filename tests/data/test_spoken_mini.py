@@ -1,5 +1,9 @@
 """The embedded spoken words: recordings, the clips made of them, speakers kept apart."""
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -86,6 +90,14 @@ def test_spoken_mini_becomes_pictures_in_the_order_of_its_speakers(tmp_path, mon
     kept, held_out = load_validation("spoken-mini", train, tmp_path)
     assert (len(kept), len(held_out)) == (540, 60)
     assert torch.equal(held_out.images, train.images[540:])  # the last six speakers, all their words
+
+
+@pytest.mark.parametrize("played", [{}, {"OPENBLAS_CORETYPE": "Haswell", "ATEN_CPU_CAPABILITY": "default"}])
+def test_spoken_mini_has_the_committed_bytes_with_other_kernels_too(played, tmp_path):
+    command = "from bso_lib.data import made_alike; print(made_alike('spoken-mini'))"
+    environment = os.environ | {"BSO_DATA": str(tmp_path), **played}
+    done = subprocess.run([sys.executable, "-c", command], env=environment, capture_output=True, text=True)
+    assert done.stdout == "True\n", done.stderr
 
 
 def test_the_builder_wants_its_library(tmp_path):
