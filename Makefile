@@ -65,8 +65,8 @@ pictures = $(foreach figure,$(FIGURES_$(1)),$(FIGURES)/$(1)-$(figure).png)
 # Memory given back to the system after each operation would cost a third of a small training step.
 export MALLOC_MMAP_THRESHOLD_ ?= 4294967296
 export MALLOC_TRIM_THRESHOLD_ ?= 8589934592
-# Under make -j, threads that spin while they wait would slow the other notebook's down some forty times.
-shared_cores = $(if $(filter -j%,$(MAKEFLAGS)),GOMP_SPINCOUNT=1000)
+# Under make -j two notebooks share the cores: threads that wait for each other would only cost them time.
+shared_cores = $(if $(filter -j%,$(MAKEFLAGS)),OMP_NUM_THREADS=1)
 
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
@@ -76,7 +76,7 @@ shared_cores = $(if $(filter -j%,$(MAKEFLAGS)),GOMP_SPINCOUNT=1000)
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
 	@echo
-	@echo "  PROFILE=quick (minutes), laptop (default: from the evidence, a seed of each comparison anew) or paper (CUDA, the real data sets, days)"
+	@echo "  PROFILE=quick (minutes), laptop (default: from the evidence, the first seeds that take a minute or so anew) or paper (CUDA, the real data sets, days)"
 
 env: $(STAMP) ## create the environment in .venv from requirements.lock
 
@@ -94,6 +94,7 @@ reproduce: $(foreach notebook,$(NOTEBOOKS),$(call pictures,$(notebook))) ## rebu
 ifeq ($(PROFILE),laptop)
 	@$(RUN) -m bso_lib.companion.gallery --profile laptop
 endif
+	@$(RUN) notebooks/run.py --compared $(PROFILE)
 	@echo "figures and ledger of profile $(PROFILE): $(FIGURES)"
 
 # The library's code without comments and docstrings: its date changes when what it does changes, and only then.
@@ -110,6 +111,13 @@ $(BUILD)/07-speech.ipynb: notebooks/tuning/spoken-mini.csv
 $(BUILD)/10-events.ipynb: notebooks/tuning/fashion-events.csv
 $(BUILD)/14-same-digits.ipynb: notebooks/evidence/arithmetic.csv notebooks/evidence/machines.csv
 $(BUILD)/15-regret-rates.ipynb: notebooks/evidence/random-threshold.csv
+# They come with the notebooks; one that is deleted is computed.
+notebooks/evidence/arithmetic.csv:
+	@$(MAKE) --no-print-directory arithmetic
+notebooks/evidence/machines.csv:
+	@$(MAKE) --no-print-directory machines
+notebooks/evidence/random-threshold.csv:
+	@$(MAKE) --no-print-directory coin
 $(BUILD)/12a-fast.ipynb $(BUILD)/12b-small.ipynb: $(wildcard figures/bench/*.csv)
 
 ifeq ($(PROFILE),paper)

@@ -17,6 +17,7 @@ To read the method takes an hour, in this order; each file imports only from tho
 
 Every other concern has a room of its own; each imports from the method and from rooms before it:
 
+    terminal     what whoever runs a command sees: one line for what is wrong, and progress
     data         what networks see: images, events, speech, ImageNet
     fast         the same numbers sooner and in fewer bytes: packed bits, CUDA graphs
     deploy       a trained network leaves: one bit per weight, NIR, operations counted

@@ -2,6 +2,7 @@
 
     python notebooks/run.py 04-how-accurate --profile laptop     into build/laptop/04-how-accurate.ipynb
     python notebooks/run.py 04-how-accurate --refresh            in place, with its own parameters
+    python notebooks/run.py --compared laptop                    say what the notebooks of a profile computed anew
 
 Nothing half-made is left behind: the result is moved into place when every cell has run. A failure names the notebook,
 the cell and the error, keeps what was executed as build/<profile>/<name>.failed.ipynb, and exits with status 1. Ctrl-C
@@ -13,6 +14,7 @@ import ast
 import hashlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -27,8 +29,8 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, DeadKernelError
 from papermill.exceptions import PapermillExecutionError
 
-from bso_lib.data.refusals import OneLineParser, did_you_mean
 from bso_lib.experiment.paths import dry_run
+from bso_lib.terminal.refusals import OneLineParser, did_you_mean
 
 NOTEBOOKS = Path(__file__).parent
 BUILD = NOTEBOOKS.parent / "build"
@@ -184,6 +186,26 @@ def how_far(profile: str) -> str:
     return f"{count - len(waiting)} of {count} of profile {profile} are up to date, about {left / 60:.0f} min left"
 
 
+def compared(profile: str) -> str:
+    """Return what the built notebooks of ``profile`` computed here and how it came out, a line each and one of all.
+
+    Read from the line that ``bso_lib.sweep.comparison.run_all`` prints.
+    """
+    told, lines = re.compile(r"(\d+) of (\d+) runs computed here(?:, (\d+)(?: of (\d+))? equal)?"), []
+    total = [0, 0, 0, 0]  # computed, runs, equal, of those with evidence
+    for path in sorted((BUILD / profile).glob("[0-9]*.ipynb")):
+        cells = [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
+        said = "".join(o.text for cell in cells for o in cell.outputs if o.get("name") == "stdout")
+        for found in told.finditer(said):
+            computed, runs, equal, both = found.groups()
+            both = both or (computed if equal else 0)
+            total = [a + int(b or 0) for a, b in zip(total, (computed, runs, equal, both), strict=True)]
+            lines += [f"  {path.stem}: {found[0]}"] if int(computed) else []
+    computed, runs, equal, both = total
+    in_all = f"  in all {computed} of {runs} runs; of {both} with evidence {equal} are equal to it to the last digit"
+    return "\n".join([f"computed here for profile {profile}:", *lines, in_all])
+
+
 def write(notebook, path: Path):
     """Write ``notebook`` so that ``path`` is never half-made."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -258,11 +280,17 @@ def _stopped(error):
 
 def main():
     parser = OneLineParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("name", help="the notebook's file name without .ipynb")
+    parser.add_argument("name", nargs="?", help="the notebook's file name without .ipynb")
     how = parser.add_mutually_exclusive_group(required=True)
     how.add_argument("--profile", choices=PROFILES)
     how.add_argument("--refresh", action="store_true")
+    how.add_argument("--compared", choices=PROFILES, metavar="PROFILE")
     arguments = parser.parse_args()
+    if arguments.compared:
+        print(compared(arguments.compared))
+        return
+    if arguments.name is None:
+        parser.error("the following arguments are required: name")
     known = known_notebooks()
     if arguments.name not in known:
         hint = did_you_mean(arguments.name, known)

@@ -11,8 +11,8 @@ import torch
 
 from bso_lib.bench import arithmetic, floor, growth, inference, packed, peers, rivals
 from bso_lib.bench.timing import store
-from bso_lib.data.refusals import stoppable
 from bso_lib.experiment.config import PRECISIONS
+from bso_lib.terminal.refusals import stoppable
 
 
 def main():

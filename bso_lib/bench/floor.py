@@ -11,10 +11,10 @@ import torch
 import torch.nn.functional as F
 
 from bso_lib.bench.timing import seconds_of
-from bso_lib.data.progress import Progress
 from bso_lib.experiment.build import Trainer, build_model, flipping_layers
 from bso_lib.experiment.config import RunConfig
 from bso_lib.experiment.flips import FlipRecorder
+from bso_lib.terminal.progress import Progress
 from bso_lib.traced import Spikes
 
 

@@ -12,8 +12,8 @@ import torch
 
 from bso_lib.bench.floor import convolutions_alone, training
 from bso_lib.bench.timing import seconds_of
-from bso_lib.data.progress import Progress
 from bso_lib.fast.packed_layers import packed_layers
+from bso_lib.terminal.progress import Progress
 
 
 class _Stopwatch:

@@ -8,8 +8,8 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from bso_lib.data.progress import Progress
 from bso_lib.data.stored import write_atomically
+from bso_lib.terminal.progress import Progress
 
 
 def seconds_of(function, device) -> float:

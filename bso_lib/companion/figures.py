@@ -13,6 +13,7 @@ import torch
 
 from bso_lib.companion.statistics import mean_of
 from bso_lib.data.stored import write_atomically
+from bso_lib.experiment.evidence import evidence_key
 from bso_lib.experiment.paths import dry_run, figures_folder
 from bso_lib.experiment.result import RunResult
 
@@ -131,8 +132,9 @@ def memory_bars(axis, memory: pd.DataFrame):
 
 
 def provenance(results: list[RunResult], profile: str, **given) -> dict[str, str]:
-    """Return where ``results`` come from: profile, data sets, seeds, devices and versions, each as text.
+    """Return where ``results`` come from: profile, data sets, seeds, devices and versions, and the runs, each as text.
 
+    ``runs``: "seed:key" of each, where ``bso_lib.companion.runs_behind`` finds it by its key; "" without runs.
     ``given`` replaces entries that no run tells, such as ``dataset`` and ``seeds`` of a figure without runs.
     Raises ValueError if data set or seeds are then still unknown, or for an entry of another name.
     """
@@ -153,7 +155,8 @@ def provenance(results: list[RunResult], profile: str, **given) -> dict[str, str
     origin |= {name: str(value) for name, value in given.items()}
     if missing := [name for name, value in origin.items() if not value]:
         raise ValueError(f"provenance lacks {', '.join(missing)}: no run tells it, so give it")
-    return origin
+    pairs = sorted({(r.config.seed, evidence_key(r.config)) for r in results})
+    return origin | {"runs": " ".join(f"{seed}:{key}" for seed, key in pairs)}
 
 
 def caption(origin: dict[str, str]) -> str:
@@ -164,11 +167,13 @@ def caption(origin: dict[str, str]) -> str:
 def save(figure, data: pd.DataFrame, stem: str, origin: dict[str, str]):
     """Write ``figure`` and ``data`` to figures/<profile>/<stem>.png, .pdf and .csv, each atomically.
 
-    ``origin``: what :func:`provenance` returns; its entries become columns of the csv, and its profile the folder. Rows
-    whose "source" says "published" carry none of it but the profile: no data set, seed or device of ours.
+    ``origin``: what :func:`provenance` returns; its entries become columns of the csv, and its profile the folder. A
+    row of one seed, where ``data`` has such a column, names the runs of that seed alone. Rows whose "source" says
+    "published" carry none of it but the profile: no data set, seed, device or run of ours.
     A note of it is put under the figure. Bytes depend on the content alone: no date is written.
-    Raises ValueError if ``data`` has a column of the same name as an entry of ``origin``.
+    Raises ValueError if ``data`` has a column of the same name as an entry of ``origin``; "runs" may be its own.
     """
+    origin = {name: value for name, value in origin.items() if name != "runs" or "runs" not in data}
     if clash := set(data.columns) & set(origin):
         raise ValueError(f"the data of {stem} has columns that provenance writes: {', '.join(sorted(clash))}")
     folder = figures_folder(origin["profile"])
@@ -179,11 +184,21 @@ def save(figure, data: pd.DataFrame, stem: str, origin: dict[str, str]):
         figure.savefig(buffer, format=suffix, metadata=metadata)
         write_atomically(folder / f"{stem}.{suffix}", buffer.getvalue())
     table = data.assign(**origin)
+    table["runs"] = table.pop("runs") if "runs" in data else _runs_of(data, origin["runs"])
     if "source" in table:
         theirs = table["source"].astype(str).str.startswith("published")
         table.loc[theirs, [name for name in origin if name != "profile"]] = ""
     write_atomically(folder / f"{stem}.csv", table.to_csv(index=False, lineterminator="\n").encode())
     print(f"saved figures/{origin['profile']}/{stem}.png, .pdf, .csv")
+
+
+def _runs_of(data, runs):
+    """Return, for each row of ``data``, the keys of ``runs`` ("seed:key") behind it: of its seed, or all."""
+    pairs = [pair.split(":") for pair in runs.split()]
+    if "seed" not in data or not pairs:
+        return " ".join(key for _, key in pairs)
+    own = {seed: " ".join(key for other, key in pairs if other == seed) for seed, _ in pairs}
+    return [own.get(f"{seed:.0f}", "") for seed in data["seed"].astype(float)]
 
 
 def seed_rows(axis, rows):

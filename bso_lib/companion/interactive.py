@@ -18,11 +18,11 @@ import pandas as pd
 from bso_lib.companion.figures import METHOD_LOOK
 from bso_lib.companion.stills import COLORS, STILLS
 from bso_lib.data import FACTS
-from bso_lib.data.refusals import did_you_mean
 from bso_lib.deploy.network_file import packed_size_bytes
 from bso_lib.experiment.config import WEIGHTS
 from bso_lib.models import vgg11
 from bso_lib.sweep.comparison import METHODS
+from bso_lib.terminal.refusals import did_you_mean
 
 FOLDER = Path(__file__).with_name("moving")
 RULE = {"gamma": 5e-7, "beta": 0.9, "beta2": 0.99999, "eps": 1e-20}

@@ -39,8 +39,10 @@ class Comparison:
     kinds = ("superiority", "non-inferiority", "equivalence")
 
     def groups(self):
-        """Return all groups of both sides."""
-        return [*_points(self.a).values(), *_points(self.b).values()]
+        """Return all groups of both sides, without the seeds that the other side lacks."""
+        a, b = _points(self.a), _points(self.b)
+        both = {point: set(by_seed(a[point], self.measure)) & set(by_seed(b[point], self.measure)) for point in a}
+        return [_of_seeds(side[point], both[point]) for side in (a, b) for point in a]
 
     def _pairs(self):
         a, b = _points(self.a), _points(self.b)
@@ -133,6 +135,12 @@ class Sample:
     def acted(self) -> bool:
         """A sample is always judged."""
         return True
+
+
+def _of_seeds(group, seeds):
+    if isinstance(group, pd.Series):
+        return group[group.index.isin(seeds)]
+    return [result for result in group if result.config.seed in seeds]
 
 
 def _differ(a, b):

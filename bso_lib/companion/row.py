@@ -15,7 +15,8 @@ class Row:
 
     Where seeds decide: ``n`` of them, the ``difference`` (or other estimand), its 95 % interval ``low`` to ``high``,
     the one at Holm's level ``family_low`` to ``family_high`` that the verdict reads, and the seeds that would decide
-    what is undecided. Of several points these are of the one nearest to the other side. ``runs``: keys of the runs.
+    what is undecided. Of several points these are of the one that contradicts the claim most surely or, where none
+    does, of the one nearest to the other side. ``runs``: keys of the runs.
     """
 
     id: str

@@ -1,4 +1,4 @@
-"""From a row of the ledger to the runs it rests on: what each was asked, and where, when and by which code it ran."""
+"""From a row of the ledger, or of a figure's csv, to the runs behind it: what each was asked, where and when it ran."""
 
 import json
 
@@ -11,7 +11,7 @@ _TOLD = ("seconds", "device", "commit", "date")
 
 
 def runs_behind(keys: str) -> pd.DataFrame:
-    """Return a row per run of ``keys``, the entry ``runs`` of a ledger's row: key, seed, accuracy, config, provenance.
+    """Return a row per run of ``keys``, the entry ``runs`` of a row: key, seed, accuracy, config, provenance.
 
     ``config`` holds the fields that differ from RunConfig's defaults, without the seed. Runs of which no evidence is
     kept are left out. Raises DamagedEvidence for an entry that is damaged or forged.

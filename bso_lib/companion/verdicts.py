@@ -93,9 +93,14 @@ def _row(item, estimates, level, decided, size):
     test = (
         f"{named} {family}" if _fewest(estimates) >= FEWEST_SEEDS else f"{claim.criterion}: needs {FEWEST_SEEDS} seeds"
     )
-    # Of several points the one that is nearest to turning the verdict stands in the columns of numbers.
-    worst = min(estimates.values(), key=lambda e: (_inside(e, claim.region), _distance(e, claim.region)))
-    numbers = [worst.value, *worst.interval(), *worst.interval(level)]
+    # Of several points one stands in the columns of numbers: that which contradicts most surely, or else the one that
+    # is nearest to turning the verdict.
+    outside = [e for e in estimates.values() if not _inside(e, claim.region)]
+    if decided and outside:
+        shown = min(outside, key=lambda e: e.p_value(_distance(e, claim.region)))
+    else:
+        shown = min(outside or estimates.values(), key=lambda e: _distance(e, claim.region))
+    numbers = [shown.value, *shown.interval(), *shown.interval(level)]
     names = ("difference", "low", "high", "family_low", "family_high")
     rounded = {n: round(x, 4) if math.isfinite(x) else None for n, x in zip(names, numbers, strict=True)}
     return Row(

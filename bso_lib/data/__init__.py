@@ -6,12 +6,12 @@ from pathlib import Path
 
 from bso_lib.data.events import load_dvs_cifar10, load_fashion_events
 from bso_lib.data.images import DatasetMissing, Split, load_fashion_mini, load_torchvision
-from bso_lib.data.refusals import did_you_mean
 from bso_lib.data.registry import FACTS, MADE, random_splits
 from bso_lib.data.speech_commands import load_speech_commands
 from bso_lib.data.spoken_mini import load_spoken_mini
 from bso_lib.data.stored import content_checksum
 from bso_lib.layers import require_whole
+from bso_lib.terminal.refusals import did_you_mean
 
 __all__ = [
     "DATASETS", "FACTS", "DatasetMissing", "Split", "data_root", "load_dataset", "load_validation", "made_alike",

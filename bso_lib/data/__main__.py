@@ -4,7 +4,7 @@ import sys
 
 from bso_lib.data import data_root, load_dataset
 from bso_lib.data.imagenet import check_imagenet
-from bso_lib.data.refusals import OneLineParser
+from bso_lib.terminal.refusals import OneLineParser
 
 
 def main():

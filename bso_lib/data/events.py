@@ -17,8 +17,8 @@ import torch.nn.functional as F
 from bso_lib.data import event_camera
 from bso_lib.data.event_camera import EventCamera
 from bso_lib.data.images import DatasetMissing, load_fashion_mini, make_splits
-from bso_lib.data.progress import Progress
 from bso_lib.data.stored import code_without_docstrings, stored_arrays
+from bso_lib.terminal.progress import Progress
 
 DVS_SIZE = 48  # of the frames, as in the paper; the sensor has 128 x 128 pixels
 PER_CLASS = (900, 100)  # of CIFAR10-DVS: training and test recordings

@@ -21,7 +21,7 @@ from torchvision.datasets.folder import IMG_EXTENSIONS, default_loader, make_dat
 from torchvision.transforms import v2
 
 from bso_lib.data.images import DatasetMissing, Split
-from bso_lib.data.progress import Progress
+from bso_lib.terminal.progress import Progress
 
 CLASSES = 1000
 IMAGES = {"train": 1_281_167, "val": 50_000}

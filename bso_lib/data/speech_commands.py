@@ -18,8 +18,8 @@ import numpy as np
 
 from bso_lib.data.audio import SAMPLE_RATE, audio_splits, one_second, path_key, spectrogram_images
 from bso_lib.data.images import DatasetMissing
-from bso_lib.data.progress import Progress
 from bso_lib.data.stored import stored_arrays
+from bso_lib.terminal.progress import Progress
 
 NAME = "speech-commands"
 WORDS = (

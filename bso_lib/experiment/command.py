@@ -13,11 +13,11 @@ import time
 from dataclasses import fields
 from pathlib import Path
 
-from bso_lib.data.refusals import OneLineParser, leave
 from bso_lib.experiment.config import RunConfig, require_fields
 from bso_lib.experiment.ranks import LostRank, RanksDisagree, check_share, process_group, writes
 from bso_lib.experiment.result import RunResult
 from bso_lib.experiment.run import run
+from bso_lib.terminal.refusals import OneLineParser, leave
 
 PATIENCE = 3.0  # seconds in which torchrun ends a process if the first one has failed too, and says why for all
 KEPT_AS = "kept as "  # stands before the name of the run's folder in what is printed

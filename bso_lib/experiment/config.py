@@ -9,9 +9,9 @@ import torch
 
 from bso_lib.data import DATASETS, FACTS
 from bso_lib.data.images import AUGMENTATIONS
-from bso_lib.data.refusals import did_you_mean
 from bso_lib.models import BATCH_NORMS, MODELS
 from bso_lib.neurons import TRACES
+from bso_lib.terminal.refusals import did_you_mean
 from bso_lib.training import TRAININGS
 
 WEIGHTS = {

@@ -1,5 +1,8 @@
 """The few networks that a notebook opens, kept beside the evidence of their runs, binary weights as one bit each.
 
+00 opens the one it trains, 01 all snapshots, 02 the first and the last of each seed, 11a those of both phases, 13 of
+each change; and of the first seed 07 opens T-BSO's, 09 that of each method and schedule, 10 and 12b of each method.
+
 <key>.safetensors is the network a run ended with, <key>-0003.safetensors the one after epoch 3. Tensors are named as in
 the model's state_dict. Those whose values are all -1 or +1 are bits, as in :mod:`bso_lib.deploy.network_file`; under
 "signs" the header tells their shapes. Of latent weights, of which an answer depends on the signs alone, these are kept;

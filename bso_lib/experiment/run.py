@@ -24,7 +24,6 @@ import torch
 from tqdm import tqdm
 
 from bso_lib.data import FACTS, data_root, load_dataset, load_validation, random_splits
-from bso_lib.data.progress import Progress
 from bso_lib.data.stored import sweep_parts
 from bso_lib.experiment.config import RunConfig
 from bso_lib.experiment.evidence import find, keep, keeping
@@ -38,6 +37,7 @@ from bso_lib.experiment.ranks import agreed, writes
 from bso_lib.experiment.result import RunResult
 from bso_lib.experiment.sealed import RESULT, seal, tensors, unsealed
 from bso_lib.experiment.shortage import says_what_to_lower
+from bso_lib.terminal.progress import Progress
 
 # Taken at import: what a long-lived kernel computes belongs to the code it has loaded, not to a file edited since.
 _CODE = source_fingerprint()

@@ -21,7 +21,6 @@ from datetime import UTC, datetime
 from unittest import mock
 
 from bso_lib.data import made_alike
-from bso_lib.data.refusals import OneLineParser, stoppable
 from bso_lib.data.stored import write_atomically
 from bso_lib.experiment.config import RunConfig
 from bso_lib.experiment.evidence import DamagedEvidence, difference, entries, evidence_key, folder, network_digests
@@ -30,6 +29,7 @@ from bso_lib.experiment.kept_networks import kept_network
 from bso_lib.experiment.machine import processor
 from bso_lib.experiment.result import RunResult
 from bso_lib.experiment.run import run
+from bso_lib.terminal.refusals import OneLineParser, stoppable
 
 RECORD = "vouched.json"
 

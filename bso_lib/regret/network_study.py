@@ -17,13 +17,13 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from bso_lib.data.progress import Progress
-from bso_lib.data.refusals import stoppable
 from bso_lib.data.stored import write_atomically
 from bso_lib.experiment.config import RunConfig
 from bso_lib.experiment.machine import digits_depend_on
 from bso_lib.measure.network_tracking import network_tracking
 from bso_lib.regret.random_threshold import RandomThreshold
+from bso_lib.terminal.progress import Progress
+from bso_lib.terminal.refusals import stoppable
 
 METHODS = ("BSO", "T-BSO", "random threshold")
 GAMMAS, STEPS = (5e-9, 5e-8, 5e-7), (1e-3, 3e-3)  # of every method: gamma, and 1 - beta

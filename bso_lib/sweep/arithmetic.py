@@ -16,11 +16,11 @@ from pathlib import Path
 import pandas as pd
 from scipy import stats
 
-from bso_lib.data.refusals import stoppable
 from bso_lib.data.stored import write_atomically
 from bso_lib.experiment.config import ARITHMETICS, RunConfig
 from bso_lib.experiment.machine import processor
 from bso_lib.experiment.run import run
+from bso_lib.terminal.refusals import stoppable
 
 SETTINGS = {
     "T-BSO": {"method": "t-bso", "gamma": 5e-7, "beta1": 0.997},

@@ -25,11 +25,12 @@ from collections.abc import Iterable
 from concurrent.futures import as_completed
 from pathlib import Path
 
-from bso_lib.data.refusals import stoppable
 from bso_lib.experiment.config import RunConfig
 from bso_lib.experiment.paths import checkout, dry_run, runs_folder
 from bso_lib.experiment.run import run, run_key
 from bso_lib.sweep.pool import single_threads
+from bso_lib.terminal.progress import Progress
+from bso_lib.terminal.refusals import stoppable
 
 EXECUTORS = ("slurm", "local", "pool")
 _POLL = 0.5  # seconds
@@ -98,7 +99,7 @@ def _spread_here(jobs, processes=None):
     values, failed = {}, {}
     with single_threads(processes or os.cpu_count()) as pool:
         names = {pool.submit(_Job(*work)): name for name, work in jobs.items()}
-        for done in as_completed(names):
+        for done in Progress(as_completed(names), total=len(names), desc="side by side", unit="run"):
             name, lost = names[done], done.exception()  # the process was killed
             values[name], error = (None, str(lost)) if lost else done.result()
             if error is not None:

@@ -31,7 +31,7 @@ METHODS = {
     "STE + Adam": {"method": "ste-adam", "trace": "ottt", **_ALL},
     "BOLD": {"method": "bold", "trace": "ottt", **_ALL},
 }
-SHORT = 120  # seconds: runs that took longer are not computed only to be compared
+SHORT = 90  # seconds, two minutes on a slower processor: longer runs are not computed only to be compared
 COLUMNS = ("method", "width", "time_steps", "seed", "accuracy", "size_mb")
 
 
@@ -64,7 +64,8 @@ def run_all(
     returned. So they are where the evidence lacks one of them, but with BSO_KEEP_EVIDENCE=1, which adds what it lacks.
     What was computed and compared is printed in one line. Said before, on stderr: what is cached and what the rest will
     take.
-    With BSO_EXECUTOR in the environment those that are missing are computed as jobs, see :mod:`bso_lib.sweep.cluster`.
+    With BSO_EXECUTOR in the environment those that are missing are computed as jobs, see :mod:`bso_lib.sweep.cluster`;
+    without it exact runs on the CPU, whose digits no number of threads changes, have one thread each, side by side.
 
     Raises :class:`DiffersFromEvidence`, ValueError for another ``recompute``.
     """
@@ -94,6 +95,11 @@ def _compute(configs):
         print(plan(configs), file=sys.stderr)
     if os.environ.get("BSO_EXECUTOR"):
         compute_missing(configs, os.environ["BSO_EXECUTOR"])
+    else:
+        alike = {config for config in configs if config.exact and config.resolved_device() == "cpu"}
+        processes = min(torch.get_num_threads(), len(alike))
+        if processes > 1:  # sooner than one after the other with all threads
+            compute_missing(alike, f"pool processes={processes}")
     return {config: run(config, recompute=True) for config in configs}
 
 

@@ -15,12 +15,12 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from bso_lib.data.refusals import stoppable
 from bso_lib.data.stored import write_atomically
 from bso_lib.experiment.config import WEIGHTS, RunConfig
 from bso_lib.experiment.machine import processor
 from bso_lib.sweep.arithmetic import SETTINGS, base_config
 from bso_lib.sweep.launch import launch
+from bso_lib.terminal.refusals import stoppable
 
 
 class Machine(NamedTuple):
@@ -46,7 +46,6 @@ class Machine(NamedTuple):
 
 MACHINES = {
     "two threads": Machine(2),
-    "one thread": Machine(),
     "one thread, SSE": Machine(instructions="SSE"),
     "two processes": Machine(processes=2),
 }

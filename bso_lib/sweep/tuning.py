@@ -24,13 +24,13 @@ import pandas as pd
 
 from bso_lib.data import DatasetMissing
 from bso_lib.data.images import AUGMENTATIONS
-from bso_lib.data.refusals import stoppable
 from bso_lib.data.stored import write_atomically
 from bso_lib.experiment.config import ARITHMETICS, SCHEDULES, RunConfig
 from bso_lib.experiment.run import run
 from bso_lib.models import BATCH_NORMS
 from bso_lib.sweep.comparison import METHODS, method_config
 from bso_lib.sweep.pool import single_threads
+from bso_lib.terminal.refusals import stoppable
 
 CANDIDATES = 12  # of each method, at most
 

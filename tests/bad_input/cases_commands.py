@@ -77,12 +77,14 @@ NOTEBOOK = rows(
             ("04-how-acurate --profile quick", "no notebook '04-how-acurate'", "did you mean '04-how-accurate'?"),
             ("4 --profile quick", "no notebook '4'", "there are 00-start-here"),
             ("04-how-accurate.ipynb --profile quick", "no notebook", "did you mean '04-how-accurate'?"),
-            ("04-how-accurate", "one of the arguments --profile --refresh is required"),
+            ("04-how-accurate", "one of the arguments --profile --refresh --compared is required"),
             ("04-how-accurate --profile fast", "argument --profile: invalid choice: 'fast'", "quick", "laptop"),
             ("04-how-accurate --profile", "argument --profile: expected one argument"),
             ("04-how-accurate --profile quick --refresh", "not allowed with argument"),
-            ("04-how-accurate --profiles quick", "--profile --refresh is required"),
+            ("04-how-accurate --profiles quick", "--profile --refresh --compared is required"),
             ("--profile quick", "the following arguments are required: name"),
+            ("--compared", "argument --compared: expected one argument"),
+            ("--compared fast", "argument --compared: invalid choice: 'fast'", "quick", "laptop"),
         ]
     ],
 )

@@ -20,10 +20,15 @@ from bso_lib.companion.figures import (
 )
 from bso_lib.companion.paper import published
 from bso_lib.companion.statistics import mean_of
+from bso_lib.experiment.config import RunConfig
+from bso_lib.experiment.evidence import entries, evidence_key
+from bso_lib.experiment.paths import checkout
+from bso_lib.experiment.result import RunResult
 from bso_lib.measure.storage import CATEGORIES
 from bso_lib.sweep.comparison import METHODS
 
-ORIGIN = {"profile": "quick", "dataset": "fashion-mini", "seeds": "0, 1", "device": "cpu", "torch": "2", "python": "3"}
+ORIGIN = {"profile": "quick", "dataset": "fashion-mini", "seeds": "0, 1", "device": "cpu", "torch": "2", "python": "3",
+          "runs": ""}  # fmt: skip
 
 
 @pytest.fixture
@@ -43,7 +48,7 @@ def draw():
 def test_save_writes_picture_pdf_and_numbers_with_provenance(folder, capsys):
     save(draw(), pd.DataFrame({"x": [1, 2]}), "04-a-b", ORIGIN)
     assert sorted(p.name for p in folder.iterdir()) == ["04-a-b.csv", "04-a-b.pdf", "04-a-b.png"]
-    table = pd.read_csv(folder / "04-a-b.csv", dtype=str)
+    table = pd.read_csv(folder / "04-a-b.csv", dtype=str, keep_default_na=False)
     assert list(table.columns) == ["x", *ORIGIN]
     assert table.iloc[1].tolist() == ["2", *ORIGIN.values()]
     assert capsys.readouterr().out == "saved figures/quick/04-a-b.png, .pdf, .csv\n"
@@ -77,6 +82,48 @@ def test_published_rows_carry_no_data_set_or_device_of_ours(folder):
     ours, theirs = pd.read_csv(folder / "f.csv", dtype=str, keep_default_na=False).to_dict("records")
     assert {name: ours[name] for name in ORIGIN} == ORIGIN
     assert {name: theirs[name] for name in ORIGIN if theirs[name]} == {"profile": "quick"}
+
+
+def test_each_row_names_the_runs_behind_it(folder):
+    runs = [
+        RunResult(
+            RunConfig(method=method, seed=seed), pd.DataFrame(), {"device": "cpu", "torch": "2", "python": "3"}, None
+        )
+        for method in ("bso", "t-bso")
+        for seed in (0, 1)
+    ]
+    keys = [evidence_key(run.config) for run in runs]
+    origin = provenance(runs, "quick")
+    of_seed = {0: {keys[0], keys[2]}, 1: {keys[1], keys[3]}}
+    save(draw(), pd.DataFrame({"seed": [1, 0, 7], "y": 0}), "f", origin)
+    found = pd.read_csv(folder / "f.csv", keep_default_na=False)["runs"]
+    assert [set(row.split()) for row in found] == [of_seed[1], of_seed[0], set()]
+    published = pd.DataFrame({"seed": [1, None], "source": ["ours", "published"]})
+    save(draw(), published, "f", origin)
+    assert [set(row.split()) for row in pd.read_csv(folder / "f.csv", keep_default_na=False)["runs"]] == [
+        of_seed[1],
+        set(),
+    ]
+    save(draw(), pd.DataFrame({"y": [0]}), "f", origin)
+    assert set(pd.read_csv(folder / "f.csv")["runs"][0].split()) == set(keys)
+    save(draw(), pd.DataFrame({"runs": ["its own"]}), "f", origin)
+    assert list(pd.read_csv(folder / "f.csv")["runs"]) == ["its own"]
+
+
+def test_every_committed_csv_with_runs_leads_to_them(monkeypatch):
+    monkeypatch.delenv("BSO_EVIDENCE")
+    kept = {evidence_key(read().config) for read in entries()}
+    elsewhere = {
+        "14-same-digits-machines",
+        "15-regret-rates-network",
+        "00-start-here-trained-network",
+    }  # computed there
+    named = {}
+    for path in sorted((checkout() / "figures" / "laptop").glob("*.csv")):
+        found = pd.read_csv(path, keep_default_na=False, low_memory=False)["runs"].astype(str)
+        named[path.stem] = {key for row in found.unique() for key in row.split()}
+    assert len([stem for stem, keys in named.items() if keys]) > 20
+    assert not {stem: keys - kept for stem, keys in named.items() if stem not in elsewhere and keys - kept}
 
 
 def test_caption_and_provenance_name_data_set_profile_and_seeds():

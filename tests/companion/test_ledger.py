@@ -239,6 +239,21 @@ def test_a_claim_is_registered_whole(fields, message):
         Claim("x", "here", "it is so", **fields)
 
 
+def test_what_the_committed_ledger_decides_by_seeds_has_the_seeds_that_were_planned():
+    table = ledger("laptop").set_index("id")
+    by_seeds = table[table["low"].notna()]
+    planned = pd.Series({name: CLAIMS[name].seeds for name in by_seeds.index})
+    assert len(by_seeds) > 10
+    assert (planned >= 5).all()
+    assert not list(by_seeds.index[by_seeds["n"] < planned])
+
+
+@pytest.mark.parametrize("claim", ["t-bso-above-bso", "latent-weights-not-needed", "t-bso-above-fp-ottt"])
+def test_ten_seeds_tell_half_a_point_or_so(claim):
+    row = ledger("laptop").set_index("id").loc[claim]
+    assert (row["high"] - row["low"]) / 2 <= 0.6
+
+
 def test_every_claim_by_seeds_has_its_plan():
     for claim in CLAIMS.values():
         if claim.by_seeds:

@@ -51,6 +51,31 @@ def test_the_whole_interval_decides():
     assert len(set(above.runs)) == 10
 
 
+def test_only_runs_that_are_paired_stand_behind_a_row():
+    more = results(85, 8)
+    (row,) = judge(Comparison("t-bso-above-bso", more, results(80, method="bso")))
+    assert (row.n, len(row.runs), row.conditions) == (5, 10, f"{TINY.conditions()}; seeds 0 to 4; cpu")
+    values = pd.Series([85.0, 85.3, 84.8, 85.1, 84.9, 99.0]), pd.Series([80.0, 80.1, 80.2, 79.9, 80.0])
+    assert [len(group) for group in Comparison("t-bso-above-bso", *values, conditions="x").groups()] == [5, 5]
+
+
+def test_of_several_points_the_numbers_are_of_the_one_that_decides():
+    ours = {
+        "a little, surely": results(84, spread=0.1),
+        "much, with noise": results(80, spread=40),
+        "well": results(95),
+    }
+    theirs = {point: results(85, method="bso", spread=-0.1) for point in ours}
+    (row,) = judge(Comparison("t-bso-above-bso-at-every-t", ours, theirs))
+    assert row.verdict == "contradicted here (reduced scale)"
+    assert row.difference == pytest.approx(-1.0)
+    assert row.family_low < row.family_high < 0
+    (row,) = judge(
+        Comparison("t-bso-above-bso-at-every-t", dict(list(ours.items())[1:]), {p: theirs[p] for p in list(ours)[1:]})
+    )
+    assert (row.verdict, row.difference) == ("undecided", pytest.approx(-5.0))
+
+
 def test_within_a_margin_is_not_above_zero():
     slightly_below = results(85), results(85.3, spread=0.9)
     (within,) = judge(Comparison("latent-weights-not-needed", *slightly_below))

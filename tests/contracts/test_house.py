@@ -13,6 +13,7 @@ import bso_lib
 PACKAGE = Path(bso_lib.__file__).parent
 METHOD = ("reference", "surrogate", "traced", "neurons", "layers", "models", "optim", "training")  # in reading order
 ROOMS = (
+    "terminal",
     "data",
     "fast",
     "deploy",

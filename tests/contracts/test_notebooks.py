@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[2]
 PATHS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 NAMES = [path.stem for path in PATHS]
 PROFILES = ("quick", "laptop", "paper")
-PROVENANCE = ["profile", "dataset", "seeds", "device", "torch", "python"]
+PROVENANCE = ["profile", "dataset", "seeds", "device", "torch", "python", "runs"]
 PUBLISHED = ROOT / "bso_lib" / "companion" / "published"
 MAKEFILE = (ROOT / "Makefile").read_text()
 

@@ -84,7 +84,7 @@ def test_what_is_wrong_is_one_line_and_status_2(pair, line, tmp_path, monkeypatc
 
 @pytest.mark.parametrize(("environment", "status"), [({}, -signal.SIGABRT), ({"WORLD_SIZE": "2"}, 3)])
 def test_one_of_several_processes_leaves_at_once_after_an_error(environment, status):
-    code = "import atexit, os, bso_lib.data.refusals as r; atexit.register(os.abort); print('line'); r.leave(3)"
+    code = "import atexit, os, bso_lib.terminal.refusals as r; atexit.register(os.abort); print('line'); r.leave(3)"
     left = subprocess.run(
         [sys.executable, "-c", code], env={**os.environ, **environment}, capture_output=True, text=True
     )

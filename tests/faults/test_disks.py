@@ -12,10 +12,10 @@ from faults.children import TINY, WRITES, check_whole, do_runs, outcome, settle,
 from faults.fault import fault
 
 from bso_lib.data import stored
-from bso_lib.data.refusals import stoppable
 from bso_lib.experiment import command, paths
 from bso_lib.experiment import run as experiments
 from bso_lib.experiment.job import Job
+from bso_lib.terminal.refusals import stoppable
 
 LINE = "one line names the file; nothing half-written; then the end equals an undisturbed run to the bit"
 SAME = "the end equals an undisturbed run to the bit"

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import pytest
+import torch
 
 from bso_lib.experiment.config import RunConfig
 from bso_lib.experiment.evidence import DamagedEvidence, DiffersFromEvidence, find, keep
@@ -129,6 +130,20 @@ def test_without_evidence_all_are_computed(kept, capsys, monkeypatch):
     assert origins(run_all(CONFIGS, 1)) == {"computed"}
     assert capsys.readouterr().out == "6 of 6 runs computed here\n"
     assert run_all({}) == {}
+
+
+def test_exact_runs_are_computed_side_by_side_with_one_thread_each(kept, capfd, tmp_path, monkeypatch):
+    monkeypatch.setenv("BSO_CACHE", str(tmp_path / "another"))
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        rough = replace(TINY, method="fp", arithmetic="float32")  # whose digits the threads decide
+        results = run_all(CONFIGS | {"fp": [rough]}, "all")
+    finally:
+        torch.set_num_threads(before)
+    assert capfd.readouterr().out == "7 of 7 runs computed here, 6 of 6 equal to their evidence to the last digit\n"
+    threads = {name: {r.provenance["device"] for r in group} for name, group in results.items()}
+    assert threads == {"bso": {"cpu, 1 threads"}, "t-bso": {"cpu, 1 threads"}, "fp": {"cpu, 2 threads"}}
 
 
 @pytest.mark.parametrize("recompute", [-1, True, 1.5, "some", None])

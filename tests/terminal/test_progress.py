@@ -5,8 +5,8 @@ import sys
 
 import pytest
 
-from bso_lib.data import progress
-from bso_lib.data.progress import Progress
+from bso_lib.terminal import progress
+from bso_lib.terminal.progress import Progress
 
 
 class Terminal(io.StringIO):
