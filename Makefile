@@ -76,7 +76,7 @@ shared_cores = $(if $(filter -j%,$(MAKEFLAGS)),OMP_NUM_THREADS=1)
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
 	@echo
-	@echo "  PROFILE=quick (minutes), laptop (default: from the evidence, the first seeds that take a minute or so anew) or paper (CUDA, the real data sets, days)"
+	@echo "  PROFILE=quick (minutes), laptop (default: from the evidence, first seeds that took at most two minutes anew) or paper (CUDA, the real data sets, days)"
 
 env: $(STAMP) ## create the environment in .venv from requirements.lock
 

@@ -31,7 +31,7 @@ METHODS = {
     "STE + Adam": {"method": "ste-adam", "trace": "ottt", **_ALL},
     "BOLD": {"method": "bold", "trace": "ottt", **_ALL},
 }
-SHORT = 90  # seconds, two minutes on a slower processor: longer runs are not computed only to be compared
+SHORT = 120  # seconds: runs that took longer are not computed only to be compared
 COLUMNS = ("method", "width", "time_steps", "seed", "accuracy", "size_mb")
 
 

@@ -203,6 +203,16 @@ def test_the_paper_profile_tunes_first_what_the_paper_leaves_open(runner):
         assert asked < told.index(f"notebooks/run.py {name} --profile paper")
 
 
+@pytest.mark.parametrize("table", ["arithmetic", "machines", "random-threshold"])
+def test_a_table_of_the_evidence_that_is_deleted_is_computed(table):
+    out = f"notebooks/evidence/{table}.csv"
+    told = subprocess.run(
+        ["make", "--no-print-directory", "--dry-run", "--always-make", out], cwd=ROOT,
+        capture_output=True, text=True, check=True,
+    ).stdout  # fmt: skip
+    assert f"--out {out}\n" in told
+
+
 def test_a_notebook_that_does_not_exist_is_refused():
     command = [sys.executable, str(ROOT / "notebooks" / "run.py"), "77-x", "--profile", "quick"]
     done = subprocess.run(command, capture_output=True, text=True)
