@@ -203,7 +203,8 @@ def compared(profile: str) -> str:
             lines += [f"  {path.stem}: {found[0]}"] if int(computed) else []
     computed, runs, equal, both = total
     in_all = f"  in all {computed} of {runs} runs; of {both} with evidence {equal} are equal to it to the last digit"
-    return "\n".join([f"computed here for profile {profile}:", *lines, in_all])
+    rest = "; the others are in float32, which may differ" if equal < both else ""
+    return "\n".join([f"computed here for profile {profile}:", *lines, in_all + rest])
 
 
 def write(notebook, path: Path):
