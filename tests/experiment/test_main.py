@@ -82,13 +82,16 @@ def test_what_is_wrong_is_one_line_and_status_2(pair, line, tmp_path, monkeypatc
     assert len(output.err.splitlines()) == 1
 
 
-@pytest.mark.parametrize(("environment", "status"), [({}, -signal.SIGABRT), ({"WORLD_SIZE": "2"}, 3)])
-def test_one_of_several_processes_leaves_at_once_after_an_error(environment, status):
+@pytest.mark.parametrize(
+    ("environment", "status", "written"), [({}, -signal.SIGABRT, ""), ({"WORLD_SIZE": "2"}, 3, "line\n")]
+)
+def test_one_of_several_processes_leaves_at_once_after_an_error(environment, status, written):
     code = "import atexit, os, bso_lib.terminal.refusals as r; atexit.register(os.abort); print('line'); r.leave(3)"
     left = subprocess.run(
-        [sys.executable, "-c", code], env={**os.environ, **environment}, capture_output=True, text=True
-    )
-    assert (left.returncode, left.stdout) == (status, "line\n")
+        [sys.executable, "-c", code], env={**os.environ, "PYTHONUNBUFFERED": "", **environment}, capture_output=True,
+        text=True,
+    )  # fmt: skip
+    assert (left.returncode, left.stdout) == (status, written)
 
 
 def test_another_process_than_the_first_says_what_is_wrong_with_it_alone(monkeypatch, capsys):
