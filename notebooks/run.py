@@ -203,7 +203,7 @@ def compared(profile: str) -> str:
             lines += [f"  {path.stem}: {found[0]}"] if int(computed) else []
     computed, runs, equal, both = total
     in_all = f"  in all {computed} of {runs} runs; of {both} with evidence {equal} are equal to it to the last digit"
-    rest = "; the others are in float32, which may differ" if equal < both else ""
+    rest = "; float32 may differ, and runs on a set that is made with other bytes here" if equal < both else ""
     return "\n".join([f"computed here for profile {profile}:", *lines, in_all + rest])
 
 

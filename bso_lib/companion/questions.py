@@ -41,7 +41,7 @@ class Comparison:
     def groups(self):
         """Return all groups of both sides, without the seeds that the other side lacks."""
         a, b = _points(self.a), _points(self.b)
-        both = {point: set(by_seed(a[point], self.measure)) & set(by_seed(b[point], self.measure)) for point in a}
+        both = {point: set(by_seed(a[point])) & set(by_seed(b[point])) for point in a}
         return [_of_seeds(side[point], both[point]) for side in (a, b) for point in a]
 
     def _pairs(self):

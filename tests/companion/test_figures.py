@@ -113,11 +113,7 @@ def test_each_row_names_the_runs_behind_it(folder):
 def test_every_committed_csv_with_runs_leads_to_them(monkeypatch):
     monkeypatch.delenv("BSO_EVIDENCE")
     kept = {evidence_key(read().config) for read in entries()}
-    elsewhere = {
-        "14-same-digits-machines",
-        "15-regret-rates-network",
-        "00-start-here-trained-network",
-    }  # computed there
+    elsewhere = {"14-same-digits-machines", "15-regret-rates-network"}  # which compute theirs and keep none
     named = {}
     for path in sorted((checkout() / "figures" / "laptop").glob("*.csv")):
         found = pd.read_csv(path, keep_default_na=False, low_memory=False)["runs"].astype(str)
