@@ -124,6 +124,8 @@ def test_a_dry_run_sets_only_parameters_that_exist_and_comes_last(runner, monkey
         assert values["profile"] == "paper"
         assert values | settings.get(name, {}) == values
         assert {key: values.get(key, value) for key, value in of_every.items()} == of_every
+        # Its runs have seed 0, whatever is asked: two seeds would be one run given twice.
+        assert all(values[key] == [0] for key in values if key.endswith("seeds") and isinstance(values[key], list))
 
 
 def test_a_profile_key_that_does_not_exist_is_refused(runner, tmp_path, monkeypatch):
