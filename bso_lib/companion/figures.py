@@ -167,11 +167,12 @@ def caption(origin: dict[str, str]) -> str:
 def save(figure, data: pd.DataFrame, stem: str, origin: dict[str, str]):
     """Write ``figure`` and ``data`` to figures/<profile>/<stem>.png, .pdf and .csv, each atomically.
 
-    ``origin``: what :func:`provenance` returns; its entries become columns of the csv, and its profile the folder. A
-    row of one seed, where ``data`` has such a column, names the runs of that seed alone. Rows whose "source" says
-    "published" carry none of it but the profile: no data set, seed, device or run of ours.
+    ``origin``: what :func:`provenance` returns; its entries become columns of the csv, and its profile the folder.
+    ``data`` may name the runs behind each row itself, in a column "runs"; else a row of one seed names the runs of
+    that seed, another all. Rows whose "source" says "published" carry none of it but the profile: no data set, seed,
+    device or run of ours.
     A note of it is put under the figure. Bytes depend on the content alone: no date is written.
-    Raises ValueError if ``data`` has a column of the same name as an entry of ``origin``; "runs" may be its own.
+    Raises ValueError if ``data`` has a column of the same name as another entry of ``origin``.
     """
     origin = {name: value for name, value in origin.items() if name != "runs" or "runs" not in data}
     if clash := set(data.columns) & set(origin):

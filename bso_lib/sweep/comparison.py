@@ -12,7 +12,7 @@ from bso_lib.data import made_alike
 from bso_lib.deploy.network_file import MEGABYTE, packed_size_bytes
 from bso_lib.experiment.build import build_model
 from bso_lib.experiment.config import RunConfig
-from bso_lib.experiment.evidence import DiffersFromEvidence, difference, find, keeping
+from bso_lib.experiment.evidence import DiffersFromEvidence, difference, evidence_key, find, keeping
 from bso_lib.experiment.result import RunResult
 from bso_lib.experiment.run import run
 from bso_lib.sweep.cluster import compute_missing
@@ -32,7 +32,7 @@ METHODS = {
     "BOLD": {"method": "bold", "trace": "ottt", **_ALL},
 }
 SHORT = 120  # seconds: runs that took longer are not computed only to be compared
-COLUMNS = ("method", "width", "time_steps", "seed", "accuracy", "size_mb")
+COLUMNS = ("method", "width", "time_steps", "seed", "accuracy", "size_mb", "runs")
 
 
 def method_config(base: RunConfig, label: str, **settings) -> RunConfig:
@@ -119,13 +119,15 @@ def _compared(computed, kept, runs):
 
 
 def results_table(results: Mapping[str, Sequence[RunResult]]) -> pd.DataFrame:
-    """Return a row per run: method, width, time_steps, seed, test accuracy (percent), size_mb (as it is trained)."""
+    """Return a row per run: method, width, time_steps, seed, test accuracy (percent), size_mb as it is trained, runs.
+
+    ``runs``: the run's key, by which ``bso_lib.companion.runs_behind`` finds it in the evidence.
+    """
     rows = [
-        (label, r.config.width, r.config.time_steps, r.config.seed, r.accuracy,
-         _size_mb(r))
+        (label, r.config.width, r.config.time_steps, r.config.seed, r.accuracy, _size_mb(r), evidence_key(r.config))
         for label, found in results.items()
         for r in found
-    ]  # fmt: skip
+    ]
     return pd.DataFrame(rows, columns=COLUMNS)
 
 

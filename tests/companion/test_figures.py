@@ -110,16 +110,41 @@ def test_each_row_names_the_runs_behind_it(folder):
     assert list(pd.read_csv(folder / "f.csv")["runs"]) == ["its own"]
 
 
+def committed_rows():
+    """Yield each committed csv: its name and its rows."""
+    for path in sorted((checkout() / "figures" / "laptop").glob("*.csv")):
+        yield path.stem, pd.read_csv(path, keep_default_na=False, low_memory=False)
+
+
+ELSEWHERE = {"14-same-digits-machines", "15-regret-rates-network"}  # which compute theirs and keep none
+
+
 def test_every_committed_csv_with_runs_leads_to_them(monkeypatch):
     monkeypatch.delenv("BSO_EVIDENCE")
     kept = {evidence_key(read().config) for read in entries()}
-    elsewhere = {"14-same-digits-machines", "15-regret-rates-network"}  # which compute theirs and keep none
-    named = {}
-    for path in sorted((checkout() / "figures" / "laptop").glob("*.csv")):
-        found = pd.read_csv(path, keep_default_na=False, low_memory=False)["runs"].astype(str)
-        named[path.stem] = {key for row in found.unique() for key in row.split()}
+    named = {
+        stem: {key for row in rows["runs"].astype(str).unique() for key in row.split()}
+        for stem, rows in committed_rows()
+    }
     assert len([stem for stem, keys in named.items() if keys]) > 20
-    assert not {stem: keys - kept for stem, keys in named.items() if stem not in elsewhere and keys - kept}
+    assert not {stem: keys - kept for stem, keys in named.items() if stem not in ELSEWHERE and keys - kept}
+
+
+def test_a_committed_row_with_a_seed_and_an_accuracy_names_the_one_run_that_has_both(monkeypatch):
+    monkeypatch.delenv("BSO_EVIDENCE")
+    kept = {evidence_key(result.config): result for result in (read() for read in entries())}
+    seen = set()
+    for stem, rows in committed_rows():
+        if not {"seed", "accuracy"} <= set(rows) or stem in ELSEWHERE:
+            continue
+        for row in rows[rows["runs"].astype(str) != ""].to_dict("records"):
+            (key,) = row["runs"].split()
+            assert kept[key].config.seed == float(row["seed"]), (stem, row)
+            at = kept[key].history.set_index("epoch")["accuracy"] if "epoch" in row else None
+            accuracy = kept[key].accuracy if at is None else at[row["epoch"]]
+            assert accuracy == pytest.approx(float(row["accuracy"]), abs=1e-9), (stem, row)
+            seen.add(stem)
+    assert len(seen) > 10
 
 
 def test_caption_and_provenance_name_data_set_profile_and_seeds():

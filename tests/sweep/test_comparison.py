@@ -5,6 +5,7 @@ import re
 import pytest
 
 from bso_lib.experiment.config import RunConfig
+from bso_lib.experiment.evidence import evidence_key
 from bso_lib.sweep import comparison
 from bso_lib.sweep.comparison import COLUMNS, METHODS, accuracies, method_config, method_configs, results_table, run_all
 
@@ -31,6 +32,7 @@ def test_runs_come_back_as_a_table(monkeypatch, tmp_path, capsys):
     assert table["method"].tolist() == ["BSO", "BSO", "FP, OTTT", "FP, OTTT"]
     assert table["seed"].tolist() == [0, 1, 0, 1]
     assert set(table["time_steps"]) == {1}
+    assert table["runs"].tolist() == [evidence_key(r.config) for found in results.values() for r in found]
     assert accuracies(results)["BSO"] == table[table["method"] == "BSO"]["accuracy"].tolist()
     assert results["BSO"][0].config.gamma == 0.0
     sizes = table.groupby("method")["size_mb"].first()
