@@ -202,7 +202,8 @@ def compared(profile: str) -> str:
             total = [a + int(b or 0) for a, b in zip(total, (computed, runs, equal, both), strict=True)]
             lines += [f"  {path.stem}: {found[0]}"] if int(computed) else []
     computed, runs, equal, both = total
-    in_all = f"  in all {computed} of {runs} runs; of {both} with evidence {equal} are equal to it to the last digit"
+    equals = f"of {both} with evidence {equal} are equal to it to the last digit" if both else "none has evidence"
+    in_all = f"  in all {computed} of {runs} runs; {equals}"
     rest = "; float32 may differ, and runs on a set that is made with other bytes here" if equal < both else ""
     return "\n".join([f"computed here for profile {profile}:", *lines, in_all + rest])
 

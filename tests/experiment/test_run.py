@@ -360,7 +360,7 @@ def test_a_checkpoint_holds_no_code(tmp_path):
         load_checkpoint(path)
 
 
-def test_all_test_images_are_scored_last_and_fewer_before(monkeypatch):
+def test_all_test_images_are_scored_last_and_fewer_before(cache, monkeypatch):
     """fashion-mini: 2,000 between epochs and for a run on a part of the training images, all 10,000 in the end."""
     seen = []
 
