@@ -130,21 +130,22 @@ def test_every_committed_csv_with_runs_leads_to_them(monkeypatch):
     assert not {stem: keys - kept for stem, keys in named.items() if stem not in ELSEWHERE and keys - kept}
 
 
-def test_a_committed_row_with_a_seed_and_an_accuracy_names_the_one_run_that_has_both(monkeypatch):
+def test_a_committed_row_with_a_seed_names_the_one_run_of_it_with_its_accuracy(monkeypatch):
     monkeypatch.delenv("BSO_EVIDENCE")
     kept = {evidence_key(result.config): result for result in (read() for read in entries())}
     seen = set()
     for stem, rows in committed_rows():
-        if not {"seed", "accuracy"} <= set(rows) or stem in ELSEWHERE:
+        if "seed" not in rows or stem in ELSEWHERE:
             continue
         for row in rows[rows["runs"].astype(str) != ""].to_dict("records"):
             (key,) = row["runs"].split()
             assert kept[key].config.seed == float(row["seed"]), (stem, row)
-            at = kept[key].history.set_index("epoch")["accuracy"] if "epoch" in row else None
-            accuracy = kept[key].accuracy if at is None else at[row["epoch"]]
-            assert accuracy == pytest.approx(float(row["accuracy"]), abs=1e-9), (stem, row)
+            if "accuracy" in row:
+                at = kept[key].history.set_index("epoch")["accuracy"] if "epoch" in row else None
+                accuracy = kept[key].accuracy if at is None else at[row["epoch"]]
+                assert accuracy == pytest.approx(float(row["accuracy"]), abs=1e-9), (stem, row)
             seen.add(stem)
-    assert len(seen) > 10
+    assert len(seen) > 14
 
 
 def test_caption_and_provenance_name_data_set_profile_and_seeds():
